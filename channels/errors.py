@@ -1,0 +1,172 @@
+"""Every way a send can fail, as a table of classes: whether to try again, and whose fault it is.
+
+SendError
+├─ ChannelConfigError           our account or sender is wrong             no retry, alert
+├─ MessageInvalidError          our message is wrong                       no retry
+├─ ProviderUnavailableError     not reached, before a byte of it left      retry
+├─ ProviderThrottledError       refused for the rate                       retry after a while; the sender pauses
+├─ OutcomeUnknownError          the request left and no answer came        never blindly sent again
+├─ ProviderRejectedError        refused for good                           next step
+│   ├─ RecipientOptedOutError      the recipient said stop                 records an opt-out, no next step
+│   ├─ RecipientUnreachableError   this address cannot get this channel    next step
+│   └─ ServiceWindowClosedError    free-form outside the 24-hour window    template step
+└─ ProviderResponseError        an answer that makes no sense              alert, never sent again
+
+No error carries the body or a phone number: what is kept of the provider's text is redacted by the adapter.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from channels.model import ProviderError
+from channels.reasons import Reason
+
+
+class SendError(Exception):
+    """A message was not, or may not have been, taken by the provider."""
+
+    #: Stable name in events (`error.class`).
+    error_class: ClassVar[str] = "send_error"
+    reason: ClassVar[Reason] = Reason.PROVIDER_REJECTED
+    #: The same message may be tried again on the same step.
+    retryable: ClassVar[bool] = False
+    #: Our configuration or our code is at fault: an operator should look.
+    our_fault: ClassVar[bool] = False
+    #: The next step of the plan may run.
+    next_step: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | str | None = None,
+        retry_after: float | None = None,
+        slow: bool = False,
+        alert: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.provider_code = code
+        self.retry_after = retry_after  #: seconds the provider asked to wait
+        self.slow = slow  #: retry at long intervals: the trouble is the carrier's and takes a while
+        self.alert = alert  #: an operator should look although the message may go on
+
+    def as_provider_error(self) -> ProviderError:
+        """What events say of it."""
+        return ProviderError(self.error_class, self.provider_code, self.message)
+
+
+class ChannelConfigError(SendError):
+    """Our account, credentials, sender or template are wrong."""
+
+    error_class = "channel_config"
+    reason = Reason.CHANNEL_CONFIG
+    our_fault = True
+    next_step = True
+
+
+class MessageInvalidError(SendError):
+    """The provider cannot take this content as we built it."""
+
+    error_class = "message_invalid"
+    reason = Reason.MESSAGE_INVALID
+    our_fault = True
+
+
+class ProviderUnavailableError(SendError):
+    """The provider was not reached; nothing was sent."""
+
+    error_class = "provider_unavailable"
+    reason = Reason.PROVIDER_UNAVAILABLE
+    retryable = True
+    next_step = True
+
+
+class ProviderThrottledError(SendError):
+    """The provider refused for the rate; nothing was sent."""
+
+    error_class = "provider_throttled"
+    reason = Reason.PROVIDER_THROTTLED
+    retryable = True
+    next_step = True
+
+
+class OutcomeUnknownError(SendError):
+    """The request left and nobody can say whether it was accepted."""
+
+    error_class = "outcome_unknown"
+    reason = Reason.OUTCOME_UNKNOWN
+
+
+class ProviderRejectedError(SendError):
+    """The provider refused this message for good."""
+
+    error_class = "provider_rejected"
+    reason = Reason.PROVIDER_REJECTED
+    next_step = True
+
+
+class RecipientOptedOutError(ProviderRejectedError):
+    """The recipient said stop: recorded, and no channel is tried instead."""
+
+    error_class = "recipient_opted_out"
+    reason = Reason.OPTED_OUT
+    next_step = False
+
+
+class RecipientUnreachableError(ProviderRejectedError):
+    """This address cannot get this channel."""
+
+    error_class = "recipient_unreachable"
+    reason = Reason.NOT_ON_CHANNEL
+
+
+class ServiceWindowClosedError(ProviderRejectedError):
+    """Free-form outside the 24-hour window."""
+
+    error_class = "service_window_closed"
+    reason = Reason.SESSION_CLOSED
+
+
+class ProviderResponseError(SendError):
+    """A definite answer that makes no sense: a changed API, or something in between that is not the provider."""
+
+    error_class = "provider_response"
+    reason = Reason.PROVIDER_RESPONSE
+    our_fault = True
+    next_step = True
+
+
+#: Every class by its stable name: what a stored event says can be acted on again.
+BY_CLASS: dict[str, type[SendError]] = {
+    cls.error_class: cls
+    for cls in (
+        ChannelConfigError,
+        MessageInvalidError,
+        ProviderUnavailableError,
+        ProviderThrottledError,
+        OutcomeUnknownError,
+        ProviderRejectedError,
+        RecipientOptedOutError,
+        RecipientUnreachableError,
+        ServiceWindowClosedError,
+        ProviderResponseError,
+    )
+}
+
+
+class CallbackError(Exception):
+    """A webhook request that is not taken; `status` is the HTTP answer and the message names what is wrong."""
+
+    status: ClassVar[int] = 400
+
+
+class SignatureError(CallbackError):
+    """Not signed by the provider, or not over this URL."""
+
+    status = 403
+
+
+class PayloadError(CallbackError):
+    """Signed, but a field is missing or malformed; the message names it."""

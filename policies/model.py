@@ -1,0 +1,143 @@
+"""What a decision is made from and what it is: plain values, so that it can be computed, compared, stored and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from channels.model import Category, ChannelName, Form, Lane, Recipient
+from channels.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRequest:
+    """The template a notification asks for: by configured name, or by the provider's id."""
+
+    name: str | None = None
+    content_sid: str | None = None
+    language: str | None = None  #: BCP 47; only with a name
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRequest:
+    """What a service asked for, as far as routing depends on it."""
+
+    source: str
+    lane: Lane
+    recipient: Recipient
+    category: Category = Category.TRANSACTIONAL
+    text: str | None = None
+    media: tuple[str, ...] = ()
+    template: TemplateRequest | None = None
+    pin: ChannelName | None = None  #: this channel or none at all
+    send_at: datetime | None = None  #: aware
+    expires_at: datetime | None = None  #: aware
+    timezone: str | None = None  #: IANA name
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """A recipient's stop, and how far it reaches."""
+
+    scope: str  #: "all", "channel:<name>", "sender:<name>" or "category:<name>"
+    at: datetime
+    via: str  #: how it came: "keyword", "provider", "api", "import"
+
+
+@dataclass(frozen=True, slots=True)
+class OptIn:
+    """A recipient's consent on record, and what it is for."""
+
+    scope: str  #: as `OptOut.scope`
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFacts:
+    """Everything known about the recipient at this moment."""
+
+    opt_outs: tuple[OptOut, ...] = ()
+    opt_ins: tuple[OptIn, ...] = ()
+    #: WhatsApp sender's name -> when its open session with this recipient ends (margin already taken off)
+    sessions: Mapping[str, datetime] = field(default_factory=dict)
+    #: channel -> why this recipient was found unreachable on it, as learnt from earlier attempts
+    unreachable: Mapping[ChannelName, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One way to reach the recipient."""
+
+    channel: ChannelName
+    form: Form
+    sender: str  #: the configured name
+    content_sid: str | None = None  #: of the template to use; only with form `template`
+    language: str | None = None  #: the language that template is in
+    because: str = ""  #: why this channel, form and sender, in a sentence
+
+    def as_dict(self) -> dict[str, Any]:
+        """The step as events show it; empty members are left out."""
+        row = {
+            "channel": self.channel,
+            "form": self.form.value,
+            "sender": self.sender,
+            "content_sid": self.content_sid,
+            "language": self.language,
+            "because": self.because,
+        }
+        return {key: value for key, value in row.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEntry:
+    """One guard or route that was looked at."""
+
+    rule: str  #: its name in the policy: "guard.suppression", "route.whatsapp-session"
+    matched: bool
+    because: str  #: a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingPlan:
+    """Ordered steps to try."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Not sent, on purpose; with `Reason.EXPIRED` it was too late."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now: asked again at `until`."""
+
+    until: datetime
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Cannot be sent as asked."""
+
+    reason: Reason
+    message: str = ""  #: a sentence that names the field and what to do
+
+
+Outcome = RoutingPlan | Suppressed | Deferred | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An outcome with everything needed to understand it."""
+
+    outcome: Outcome
+    policy: str  #: version of the policy that decided
+    facts: Mapping[str, Any]  #: what was known: country, session, media, template, ...
+    trace: tuple[TraceEntry, ...]
