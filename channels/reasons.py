@@ -47,4 +47,5 @@ class Reason(StrEnum):
     RESOLVED_BY_SEARCH = "resolved_by_search"  #: an unknown outcome, found in the provider's list
     HELD = "held"  #: an unknown outcome that only a person may resolve
     NO_RECEIPT = "no_receipt"  #: `sent` is the last word of a carrier without receipts
+    INTERNAL = "internal"  #: a fault of the router's own; its log says where
     SENDER_UNKNOWN = "sender_unknown"  #: the configuration no longer has this sender

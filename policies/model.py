@@ -1,4 +1,4 @@
-"""What a decision is made from and what it is: plain values, so that it can be computed, compared, stored and explained."""
+"""What a decision is made from and what it is: plain values, to be computed, compared, stored and explained."""
 
 from __future__ import annotations
 
@@ -65,6 +65,10 @@ class RecipientFacts:
     sessions: Mapping[str, datetime] = field(default_factory=dict)
     #: channel -> why this recipient was found unreachable on it, as learnt from earlier attempts
     unreachable: Mapping[ChannelName, str] = field(default_factory=dict)
+    #: IANA zones the recipient may be in, as the number tells; the request's own zone goes before them
+    timezones: tuple[str, ...] = ()
+    #: category -> when this recipient was sent messages of it lately (aware, in any order), for frequency caps
+    recent: Mapping[Category, tuple[datetime, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

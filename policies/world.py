@@ -15,6 +15,7 @@ class TemplateEntry:
     name: str
     category: str  #: the provider's: "utility", "marketing" or "authentication"
     languages: Mapping[str, str] = field(default_factory=dict)  #: BCP 47 -> content SID, in fallback order
+    variables: frozenset[str] = frozenset()  #: names that must be given; empty: the router does not know them
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,104 @@
+"""The decision: guards first, then the first route with a step that can work. Pure: the same values, the same answer.
+
+A policy is compiled once per document and configuration, so that a decision looks things up instead of working them
+out. Whatever comes in, a decision comes out, with a trace of everything that was looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from channels.model import ChannelName
+from policies.document import OptInRule, PolicyDocument
+from policies.guards import Guard, compile_guards
+from policies.model import Decision, Outcome, RecipientFacts, RoutingRequest, TraceEntry
+from policies.routes import Routes, compile_route
+from policies.senders import sender_table
+from policies.situation import Situation, as_facts, situation
+from policies.steps import Option
+from policies.templates import TemplateLanguages
+from policies.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class OptInNeed:
+    """Whose consent must be on record; an empty set means all."""
+
+    categories: frozenset[str]
+    countries: frozenset[str]
+
+    def holds(self, request: RoutingRequest) -> bool:
+        """Whether this request needs an opt-in."""
+        return (not self.categories or request.category in self.categories) and (
+            not self.countries or request.recipient.country in self.countries
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A document compiled against a configuration."""
+
+    version: str
+    guards: Sequence[Guard]
+    routes: Routes
+    session_senders: frozenset[str]  #: whose sessions count
+    opt_in_needs: Sequence[OptInNeed]
+
+
+def compile_policy(document: PolicyDocument, world: World) -> Policy:
+    """Work out everything that does not depend on a request."""
+    templates = {name: TemplateLanguages(entry) for name, entry in world.templates.items()}
+    options = {channel: _option(channel, document, world, templates) for channel in world.channels}
+    sessions = {channel for channel, capabilities in world.channels.items() if capabilities.needs_session}
+    return Policy(
+        version=document.version,
+        guards=compile_guards(document, world.templates),
+        routes=Routes(tuple(compile_route(route, document) for route in document.routes), options),
+        session_senders=frozenset(sender.name for sender in world.senders if sender.channels & sessions),
+        opt_in_needs=tuple(_need(rule, document) for rule in document.guards.opt_in),
+    )
+
+
+def decide(request: RoutingRequest, facts: RecipientFacts, policy: Policy, now: datetime) -> Decision:
+    """What becomes of this request, and why. `now` and all datetimes are aware."""
+    seen = situation(
+        request,
+        facts,
+        now,
+        session_senders=policy.session_senders,
+        opt_in_needed=any(need.holds(request) for need in policy.opt_in_needs),
+    )
+    trace: list[TraceEntry] = []
+    outcome = _guarded(policy, seen, trace) or policy.routes.plan(seen, trace)
+    return Decision(outcome, policy.version, as_facts(seen), tuple(trace))
+
+
+def _guarded(policy: Policy, seen: Situation, trace: list[TraceEntry]) -> Outcome | None:
+    """The outcome of the first guard that stops it."""
+    for guard in policy.guards:
+        entry, outcome = guard(seen)
+        trace.append(entry)
+        if outcome is not None:
+            return outcome
+    return None
+
+
+def _option(
+    channel: ChannelName, document: PolicyDocument, world: World, templates: Mapping[str, TemplateLanguages]
+) -> Option:
+    paused, segments = document.guards.paused, document.guards.segments
+    return Option(
+        channel=channel,
+        capabilities=world.channels[channel],
+        senders=sender_table(world.senders, channel),
+        templates=templates,
+        languages=document.languages,
+        paused=paused is not None and channel in paused.channels,
+        max_segments=segments.max if segments else None,
+    )
+
+
+def _need(rule: OptInRule, document: PolicyDocument) -> OptInNeed:
+    return OptInNeed(frozenset(rule.category), document.countries(rule.country))

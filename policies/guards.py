@@ -1,0 +1,238 @@
+"""Guards: what may stop a notification before any route is looked at.
+
+Each is compiled from its table of the document into a function of the situation; the order is fixed, from what nobody
+may override to what only delays. A guard that stops gives the outcome; every guard leaves a line in the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from channels.model import Category
+from channels.reasons import Reason
+from policies.document import Action, CountryGuard, FrequencyCap, Paused, PolicyDocument, QuietHours
+from policies.model import Deferred, Outcome, Rejected, Suppressed, TraceEntry
+from policies.situation import Situation, covers_all, stopping_scope
+from policies.templates import variables_fault
+from policies.world import TemplateEntry
+from policies.zones import open_in_all, zone_named
+
+Checked = tuple[TraceEntry, Outcome | None]
+Guard = Callable[[Situation], Checked]
+
+
+def compile_guards(document: PolicyDocument, templates: Mapping[str, TemplateEntry]) -> tuple[Guard, ...]:
+    """All guards in the order in which they are asked; those without a table in the document are left out."""
+    return tuple(_guards(document, templates))
+
+
+def _guards(document: PolicyDocument, templates: Mapping[str, TemplateEntry]) -> Iterator[Guard]:
+    guards = document.guards
+    yield suppression
+    yield expiry
+    if guards.paused:
+        yield paused(guards.paused)
+    if guards.countries:
+        yield countries(guards.countries, document)
+    if guards.opt_in:
+        yield opt_in
+    yield template(templates)
+    yield schedule
+    for quiet in guards.quiet_hours:
+        yield quiet_hours(quiet, document)
+    for cap in guards.frequency:
+        yield frequency(cap)
+
+
+def at(moment: datetime) -> str:
+    """A moment as the trace shows it."""
+    return moment.isoformat(" ", "minutes")
+
+
+def _pass(rule: str, because: str) -> Checked:
+    return TraceEntry(rule, False, because), None
+
+
+def _stop(rule: str, because: str, outcome: Outcome) -> Checked:
+    return TraceEntry(rule, True, because), outcome
+
+
+def _hold(rule: str, because: str, until: datetime | None, reason: Reason, situation: Situation) -> Checked:
+    """Defer, unless nothing would be left to send by then; without `until`, suppress."""
+    expires_at = situation.request.expires_at
+    if until is None:
+        return _stop(rule, because, Suppressed(reason))
+    if expires_at is not None and expires_at <= until:
+        late = f"{because}; it would wait until {at(until)} and expires before, at {at(expires_at)}"
+        return _stop(rule, late, Suppressed(Reason.EXPIRED))
+    return _stop(rule, f"{because}; asked again at {at(until)}", Deferred(until, reason))
+
+
+# What passes in the usual way says the same each time.
+_NO_OPT_OUT = _pass("guard.suppression", "no opt-out is on record")
+_NO_EXPIRY = _pass("guard.expiry", "it has no 'expires_at'")
+_NO_SCHEDULE = _pass("guard.schedule", "it has no 'send_at': it may go now")
+_NO_TEMPLATE = _pass("guard.template", "no template is given")
+
+
+def suppression(situation: Situation) -> Checked:
+    """STOP comes before everything else."""
+    rule = "guard.suppression"
+    if not situation.stops:
+        return _NO_OPT_OUT
+    scope = stopping_scope(situation.stops, situation.category)
+    if scope is not None:
+        return _stop(rule, f"the recipient opted out: the scope is '{scope}'", Suppressed(Reason.OPTED_OUT))
+    scopes = ", ".join(sorted(situation.stops))
+    return _pass(rule, f"the recipient opted out of {scopes}: this takes away those steps only")
+
+
+def expiry(situation: Situation) -> Checked:
+    """Too late is not sent."""
+    rule = "guard.expiry"
+    expires_at = situation.request.expires_at
+    if expires_at is None:
+        return _NO_EXPIRY
+    if expires_at <= situation.now:
+        return _stop(rule, f"it expired at {at(expires_at)}", Suppressed(Reason.EXPIRED))
+    return _pass(rule, f"it expires later, at {at(expires_at)}")
+
+
+def paused(table: Paused) -> Guard:
+    """Categories and sources that an operator stopped; paused channels are taken out of the plans."""
+    rule = "guard.paused"
+    categories, sources = frozenset[str](table.categories), frozenset(table.sources)
+
+    def check(situation: Situation) -> Checked:
+        if situation.category in categories:
+            return _stop(rule, f"category '{situation.category}' is paused", Suppressed(Reason.PAUSED))
+        if situation.source in sources:
+            return _stop(rule, f"source '{situation.source}' is paused", Suppressed(Reason.PAUSED))
+        return _pass(rule, f"neither category '{situation.category}' nor source '{situation.source}' is paused")
+
+    return check
+
+
+def countries(table: CountryGuard, document: PolicyDocument) -> Guard:
+    """Where nothing is sent. An address without a country costs no carrier's fee and passes."""
+    rule = "guard.countries"
+    allowed, blocked = document.countries(table.allowed), document.countries(table.blocked)
+
+    def check(situation: Situation) -> Checked:
+        country = situation.country
+        if country is None:
+            return _pass(rule, "the address belongs to no country")
+        if country in blocked:
+            return _stop(rule, f"{country} is a blocked country", Suppressed(Reason.COUNTRY_BLOCKED))
+        if allowed and country not in allowed:
+            return _stop(rule, f"{country} is not among the allowed countries", Suppressed(Reason.COUNTRY_BLOCKED))
+        return _pass(rule, f"{country} is allowed")
+
+    return check
+
+
+def opt_in(situation: Situation) -> Checked:
+    """Where an opt-in is needed, it must be on record; a narrow one leaves only the candidates it names."""
+    rule = "guard.opt-in"
+    permits, what = situation.permits, f"category '{situation.category}' in {situation.country or 'no country'}"
+    if permits is None:
+        return _pass(rule, f"{what} needs no opt-in")
+    if covers_all(permits, situation.category):
+        return _pass(rule, f"{what} needs an opt-in and one is on record")
+    narrow = sorted(scope for scope in permits if not scope.startswith("category:"))
+    if narrow:
+        return _pass(rule, f"{what} needs an opt-in: those on record leave only {', '.join(narrow)}")
+    return _stop(rule, f"{what} needs an opt-in and none is on record", Suppressed(Reason.NO_CONSENT))
+
+
+def template(templates: Mapping[str, TemplateEntry]) -> Guard:
+    """What the provider would refuse is refused here, by name, before anything waits for its time."""
+    rule = "guard.template"
+
+    def check(situation: Situation) -> Checked:
+        request = situation.request.template
+        if request is None:
+            return _NO_TEMPLATE
+        entry = templates.get(request.name) if request.name is not None else None
+        if entry is None and request.content_sid is None:
+            because = f"content.template.name: no template '{request.name}' is configured under [templates]"
+            return _stop(rule, because, Rejected(Reason.TEMPLATE_UNKNOWN, because))
+        if fault := variables_fault(request, entry):
+            return _stop(rule, fault, Rejected(Reason.TEMPLATE_VARIABLES, fault))
+        return _pass(rule, f"template '{request.name or request.content_sid}' is known and its variables can be sent")
+
+    return check
+
+
+def schedule(situation: Situation) -> Checked:
+    """Not before `send_at`."""
+    rule = "guard.schedule"
+    send_at = situation.request.send_at
+    if send_at is None:
+        return _NO_SCHEDULE
+    if send_at <= situation.now:
+        return _pass(rule, f"its 'send_at' has come: {at(send_at)}")
+    return _hold(rule, "its 'send_at' lies ahead", send_at, Reason.SCHEDULED, situation)
+
+
+def quiet_hours(table: QuietHours, document: PolicyDocument) -> Guard:
+    """Nothing is sent while the clock of the recipient, in any zone they may be in, stands inside these hours."""
+    rule = "guard.quiet-hours"
+    served, exempt = document.countries(table.country), frozenset[str](table.exempt)
+    hours = f"{table.start:%H:%M}-{table.end:%H:%M}"
+
+    def check(situation: Situation) -> Checked:
+        if situation.category in exempt:
+            return _pass(rule, f"category '{situation.category}' is exempt from {hours}")
+        if served and situation.country not in served:
+            return _pass(rule, f"{hours} does not hold in {situation.country or 'no country'}")
+        zones = _zones(situation, table.timezone)
+        if not zones:
+            return _pass(rule, f"the recipient's time zone is not known, so {hours} cannot be told")
+        names = ", ".join(zone.key for zone in zones)
+        opens = open_in_all(situation.now, zones, table.start, table.end)
+        if opens == situation.now:
+            return _pass(rule, f"now is outside {hours} in {names}")
+        if opens is None:
+            never = f"no hour of the day is outside {hours} in all of {names}"
+            return _hold(rule, never, None, Reason.QUIET_HOURS, situation)
+        until = opens if table.action is Action.DEFER else None
+        return _hold(rule, f"now is inside {hours} in {names}", until, Reason.QUIET_HOURS, situation)
+
+    return check
+
+
+def _zones(situation: Situation, otherwise: str | None) -> tuple[ZoneInfo, ...]:
+    """Where the recipient may be: as the notification says, else as the number tells, else as the document assumes."""
+    asked = situation.request.timezone
+    for names in ((asked,) if asked else (), situation.facts.timezones, (otherwise,) if otherwise else ()):
+        if zones := tuple(zone for name in names if (zone := zone_named(name))):
+            return zones
+    return ()
+
+
+def frequency(cap: FrequencyCap) -> Guard:
+    """No more than so many messages of these categories in the window that ends now."""
+    rule = "guard.frequency"
+    counted = cap.category or tuple(Category)
+    window = timedelta(seconds=cap.window)
+    size = f"{cap.limit} in {cap.window} s"
+
+    def check(situation: Situation) -> Checked:
+        if situation.category not in counted:
+            return _pass(rule, f"category '{situation.category}' is not under the cap of {size}")
+        recent = situation.facts.recent
+        sent = sorted(
+            moment for category in counted for moment in recent.get(category, ()) if situation.now - moment < window
+        )
+        if len(sent) < cap.limit:
+            return _pass(rule, f"the recipient had {len(sent)} of these lately and the cap is {size}")
+        # With n sent, the (n - limit + 1) oldest must leave the window before the next one may go.
+        free_at = sent[len(sent) - cap.limit] + window
+        until = free_at if cap.action is Action.DEFER else None
+        because = f"the recipient had {len(sent)} of these lately and the cap is {size}"
+        return _hold(rule, because, until, Reason.FREQUENCY_CAP, situation)
+
+    return check

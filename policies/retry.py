@@ -1,0 +1,105 @@
+"""What to do after an attempt failed: a value computed from the failure, the count of tries and the clock's reading.
+
+Only what is known not to have been sent is tried again. An outcome that nobody knows is resolved first, and a refusal
+for good leads to the next step of the plan, where the error's class allows one.
+
+Delays are "full jitter": a random share of an exponentially growing ceiling, so that a thousand messages refused in
+the same second do not come back in the same second. A delay that the provider asks for is a floor under it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from channels.errors import BY_CLASS, OutcomeUnknownError
+from channels.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is known of a failed attempt, as its event says it."""
+
+    error_class: str  #: name in `channels.errors.BY_CLASS`; any other counts as an unknown outcome
+    retry_after: float | None = None  #: seconds the provider asked to wait
+    slow: bool = False  #: the trouble is the carrier's and takes a while
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """How patient retries are; delays in seconds."""
+
+    base: float = 2.0  #: ceiling of the first delay; doubles with each try
+    cap: float = 300.0  #: the ceiling never grows above this
+    attempts: int = 5  #: tries on one step of the plan, the first included
+    slow_base: float = 60.0  #: `base` for slow failures
+    slow_cap: float = 3600.0  #: `cap` for slow failures
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """The same step again, not before `at`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """The plan's next step, now."""
+
+    step: int  #: its index in the plan, from 0
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nothing more is tried."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Nobody knows whether it was sent: find out before anything is sent again."""
+
+
+RetryDecision = RetryAt | NextStep | GiveUp | Reconcile
+
+DEFAULTS = RetrySettings()
+#: 2 ** 64 seconds are beyond every cap; larger exponents would only overflow.
+_LARGEST_EXPONENT = 64
+#: Seconds; what a provider may ask for at most. Events are kept for 30 days by default, so a later retry finds nothing.
+_LONGEST = 30 * 86_400.0
+
+
+def decide_retry(
+    failure: Failure,
+    *,
+    tries: int,
+    step: int,
+    steps: int,
+    expires_at: datetime | None,
+    now: datetime,
+    jitter: float,
+    settings: RetrySettings = DEFAULTS,
+) -> RetryDecision:
+    """What follows a failed attempt.
+
+    `tries` counts the attempts already made on this step (from 1), `step` is its index in a plan of `steps`, and
+    `jitter` is a draw from [0, 1).
+    """
+    error = BY_CLASS.get(failure.error_class, OutcomeUnknownError)
+    if error is OutcomeUnknownError:
+        return Reconcile()
+    if error.retryable and tries < settings.attempts:
+        at = now + timedelta(seconds=delay(failure, tries, jitter, settings))
+        return RetryAt(at) if expires_at is None or at < expires_at else GiveUp(Reason.EXPIRED)
+    if error.next_step and step + 1 < steps:
+        return NextStep(step + 1) if expires_at is None or now < expires_at else GiveUp(Reason.EXPIRED)
+    return GiveUp(error.reason)
+
+
+def delay(failure: Failure, tries: int, jitter: float, settings: RetrySettings = DEFAULTS) -> float:
+    """Seconds to wait after the given number of tries; never shorter than what the provider asked for."""
+    base, cap = (settings.slow_base, settings.slow_cap) if failure.slow else (settings.base, settings.cap)
+    ceiling = min(cap, base * 2.0 ** min(tries - 1, _LARGEST_EXPONENT))
+    return min(max(failure.retry_after or 0.0, jitter * ceiling), _LONGEST)

@@ -1,0 +1,226 @@
+"""Whether a step of a plan can work for this recipient and content, and if not, what is in its way.
+
+The order of the checks is from what can never work to what only consent or an operator forbids. So an obstacle says
+why a step fails that would work otherwise, which is what makes the refusal of a whole notification worth reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from channels.model import MMS, SMS, ChannelCapabilities, ChannelName, Form
+from channels.reasons import Reason
+from channels.segments import count_segments
+from policies.content import text_with_links
+from policies.guards import at
+from policies.model import Step
+from policies.senders import US_AND_CANADA, Candidate, SenderTable
+from policies.situation import Situation
+from policies.templates import ChosenTemplate, TemplateLanguages
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a step cannot work."""
+
+    reason: Reason
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A channel with everything about it that does not depend on the request."""
+
+    channel: ChannelName
+    capabilities: ChannelCapabilities
+    senders: SenderTable
+    templates: Mapping[str, TemplateLanguages]
+    languages: Mapping[str, str]  #: country -> its usual language
+    paused: bool
+    max_segments: int | None  #: of one SMS; None: no limit
+
+
+#: Of several obstacles, the one whose removal helps most.
+_MOST_HELPFUL = (Reason.TOO_LONG, Reason.TEMPLATE_UNKNOWN, Reason.SESSION_CLOSED, Reason.NOT_ON_CHANNEL)
+
+_NO_TEXT = Obstacle(Reason.NO_ROUTE, "there is no text")
+_NO_MEDIA = Obstacle(Reason.NO_ROUTE, "there is no media")
+_NO_TEMPLATE = Obstacle(Reason.NO_ROUTE, "no template is given")
+_LOSES_MEDIA = Obstacle(Reason.NO_ROUTE, "text alone would lose the media")
+#: What is in the way of a form that is for other content: not worth a word where anything else is.
+_BESIDE_THE_POINT = (_NO_MEDIA, _LOSES_MEDIA)
+
+
+def resolve(option: Option, forms: tuple[Form, ...], situation: Situation) -> Step | Obstacle:
+    """The step as it would be sent, or what is in its way."""
+    obstacle = _unreachable(option, situation)
+    if obstacle:
+        return obstacle
+    candidates = option.senders.serving(situation.country)
+    if not candidates:
+        where = situation.country or "an address without a country"
+        return Obstacle(Reason.NO_ROUTE, f"no configured sender can serve {where} on {option.channel}")
+    step = _fit(option, forms, situation, candidates)
+    if isinstance(step, Obstacle):
+        return step
+    if option.paused:
+        return Obstacle(Reason.PAUSED, f"channel '{option.channel}' is paused")
+    if not situation.stops and situation.permits is None:
+        return step
+    return _with_consent(option, forms, situation, candidates)
+
+
+def most_helpful(obstacles: list[Obstacle]) -> Reason:
+    """The reason to give where all of these stand in the way."""
+    reasons = {obstacle.reason for obstacle in obstacles}
+    return next((reason for reason in _MOST_HELPFUL if reason in reasons), Reason.NO_ROUTE)
+
+
+def _unreachable(option: Option, situation: Situation) -> Obstacle | None:
+    """Whether the channel cannot reach this address at all."""
+    channel, country = option.channel, situation.country
+    if situation.scheme not in option.capabilities.schemes:
+        return Obstacle(Reason.NOT_ON_CHANNEL, f"{channel} does not reach addresses of the kind '{situation.scheme}'")
+    if channel in situation.facts.unreachable:
+        learnt = situation.facts.unreachable[channel]
+        return Obstacle(Reason.NOT_ON_CHANNEL, f"the recipient was found unreachable on {channel}: {learnt}")
+    if channel == MMS:
+        if country not in US_AND_CANADA:
+            return Obstacle(Reason.NOT_ON_CHANNEL, f"MMS reaches the United States and Canada only, not {country}")
+        if not situation.media:
+            return Obstacle(Reason.NO_ROUTE, "MMS is for media and there is none")
+    return None
+
+
+def _with_consent(
+    option: Option, forms: tuple[Form, ...], situation: Situation, candidates: tuple[Candidate, ...]
+) -> Step | Obstacle:
+    """The step again, from those senders that the recipient's opt-outs and opt-ins leave."""
+    refusals = {sender.name: situation.forbidden(option.channel, sender.name) for sender in candidates}
+    left = tuple(sender for sender in candidates if refusals[sender.name] is None)
+    step = _fit(option, forms, situation, left) if left else None
+    if isinstance(step, Step):
+        return step
+    if Reason.OPTED_OUT in refusals.values():
+        return Obstacle(Reason.OPTED_OUT, f"the recipient opted out of {_what(option, situation)}")
+    return Obstacle(Reason.NO_CONSENT, f"no opt-in on record covers {option.channel}")
+
+
+def _what(option: Option, situation: Situation) -> str:
+    return "this channel" if f"channel:{option.channel}" in situation.stops else f"our senders on {option.channel}"
+
+
+def _fit(
+    option: Option, forms: tuple[Form, ...], situation: Situation, senders: tuple[Candidate, ...]
+) -> Step | Obstacle:
+    """The first form that can carry the content."""
+    obstacles = []
+    for form in forms:
+        step = _FITS[form](option, situation, senders)
+        if isinstance(step, Step):
+            return step
+        obstacles.append(step)
+    telling = [obstacle for obstacle in obstacles if obstacle not in _BESIDE_THE_POINT] or obstacles
+    return Obstacle(most_helpful(telling), "; ".join(dict.fromkeys(obstacle.because for obstacle in telling)))
+
+
+def _text(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
+    if not situation.text:
+        return _NO_TEXT
+    if situation.media:
+        return _LOSES_MEDIA
+    if option.channel == MMS or not option.capabilities.text:
+        return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no text without media")
+    return _free_form(option, situation, senders, Form.TEXT, situation.request.text or "")
+
+
+def _media(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
+    media = len(situation.request.media)
+    if not media:
+        return _NO_MEDIA
+    takes, where = option.capabilities.max_media, option.capabilities.media_countries
+    if media > takes:
+        return Obstacle(Reason.NO_ROUTE, f"there are {media} media and {option.channel} takes {takes or 'none'}")
+    if where is not None and situation.country not in where:
+        return Obstacle(Reason.NOT_ON_CHANNEL, f"{option.channel} carries media to {', '.join(sorted(where))} only")
+    return _free_form(option, situation, senders, Form.MEDIA, situation.request.text or "")
+
+
+def _link(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
+    if not situation.media:
+        return _NO_MEDIA
+    if option.channel == MMS or not option.capabilities.text:
+        return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no text without media")
+    body = text_with_links(situation.request.text, situation.request.media)
+    return _free_form(option, situation, senders, Form.LINK, body)
+
+
+def _template(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
+    if situation.request.template is None:
+        return _NO_TEMPLATE
+    if not option.capabilities.template:
+        return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no templates")
+    chosen = _chosen_template(option, situation)
+    if chosen is None:
+        return Obstacle(Reason.TEMPLATE_UNKNOWN, "the template is approved in no language")
+    sender = senders[0]
+    why = "no session is open, so " if option.capabilities.needs_session and situation.session != "open" else ""
+    because = f"{why}{chosen.because}; sender '{sender.name}': {sender.because}"
+    return Step(option.channel, Form.TEMPLATE, sender.name, chosen.content_sid, chosen.language, because)
+
+
+def _chosen_template(option: Option, situation: Situation) -> ChosenTemplate | None:
+    request = situation.request.template
+    if request is None:
+        return None
+    if request.content_sid is not None:
+        return ChosenTemplate(request.content_sid, None, "the template is given by its content SID")
+    languages = option.templates.get(request.name or "")
+    return languages.choose(request.language, option.languages.get(situation.country or "")) if languages else None
+
+
+_WHY: Mapping[Form, str] = {
+    Form.TEXT: "the text fits",
+    Form.MEDIA: "media arrives as media here",
+    Form.LINK: "media goes as links in the text",
+}
+
+
+def _free_form(
+    option: Option, situation: Situation, senders: tuple[Candidate, ...], form: Form, body: str
+) -> Step | Obstacle:
+    """What is not a template: bounded in length and, on some channels, to an open session."""
+    if (length := len(body)) > option.capabilities.max_text:
+        takes = option.capabilities.max_text
+        return Obstacle(Reason.TOO_LONG, f"the text has {length} characters and {option.channel} takes {takes}")
+    if option.max_segments is not None and option.channel == SMS:
+        segments = count_segments(body)
+        if segments > option.max_segments:
+            return Obstacle(
+                Reason.TOO_LONG, f"the text has {segments} segments and the policy allows {option.max_segments}"
+            )
+    if option.capabilities.needs_session:
+        return _in_session(option, situation, senders, form)
+    sender = senders[0]
+    return Step(option.channel, form, sender.name, because=f"{_WHY[form]}; sender '{sender.name}': {sender.because}")
+
+
+def _in_session(option: Option, situation: Situation, senders: tuple[Candidate, ...], form: Form) -> Step | Obstacle:
+    """Free-form from the first sender that the recipient has an open session with."""
+    sessions = situation.facts.sessions
+    for sender in senders:
+        end = sessions.get(sender.name)
+        if end is not None and end > situation.now:
+            because = f"{_WHY[form]}; the session with sender '{sender.name}' is open until {at(end)}"
+            return Step(option.channel, form, sender.name, because=because)
+    return Obstacle(Reason.SESSION_CLOSED, f"no 24-hour session is open with a {option.channel} sender")
+
+
+_Fit = Callable[[Option, Situation, tuple[Candidate, ...]], Step | Obstacle]
+_FITS: Mapping[Form, _Fit] = {
+    Form.TEXT: _text,
+    Form.MEDIA: _media,
+    Form.LINK: _link,
+    Form.TEMPLATE: _template,
+}

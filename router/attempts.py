@@ -1,0 +1,253 @@
+"""One attempt, from its claim to its recorded outcome: the only place where a provider is called to send.
+
+    claim    append `sending` by compare-and-set: whoever loses the race does not send
+    send     one call of the channel, never repeated here
+    record   append `accepted`, `failed` or `unknown`, once, whatever comes in between
+
+An attempt that is found claimed without an outcome is unknown, never unsent: a process died between the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from channels.errors import MessageInvalidError, OutcomeUnknownError, RecipientOptedOutError, SendError
+from channels.model import ChannelName, OutboundMessage, Sender, SendReceipt
+from channels.port import Channel
+from channels.reasons import Reason
+from channels.status import DeliveryStatus, advances
+from router.clock import Clock
+from router.consent import ConsentKeeper
+from router.events import Happening
+from router.jetstream import StoreUnavailableError
+from router.ledger import ConflictError, Ledger
+from router.moves import Mover
+from router.outbox import OutboxItem
+from router.recipients import Hasher, Recipients
+from router.rendering import outbound_message
+from router.story import Attempt, Story
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between tries to record an outcome while the store is away: it is held for as long as this process lives.
+_HOLD = 1.0
+#: Seconds beyond the provider's time-out that a live owner may need to record its outcome.
+_GRACE = 3.0
+
+
+class BusyError(Exception):
+    """Somebody is sending this attempt right now; look again after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"claimed a moment ago; look again in {seconds:.1f} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Makes attempts."""
+
+    ledger: Ledger
+    channels: Mapping[ChannelName, Channel]
+    senders: Mapping[str, Sender]
+    recipients: Recipients
+    consent: ConsentKeeper
+    hasher: Hasher
+    mover: Mover
+    clock: Clock
+    timeout: float  #: seconds the channel may take
+
+    async def make(self, item: OutboxItem) -> SendReceipt | SendError | None:
+        """The whole attempt. Done when it returns: the item may then be acknowledged. None: there was nothing to send.
+
+        Raises `BusyError` when another process is at it, and `StoreUnavailableError` when it could not be claimed.
+        """
+        if happening := self._no_longer_wanted(item):
+            await self._close(item, happening)
+            return None
+        claim = await self._claim(item)
+        if claim is None:
+            return None
+        started = asyncio.get_running_loop().time()
+        outcome = await self._send(item)
+        await self._record(item, claim, outcome)
+        took = asyncio.get_running_loop().time() - started
+        log.info("attempt.done", **_keys(item), **_words(outcome), seconds=round(took, 4))
+        return outcome
+
+    def _no_longer_wanted(self, item: OutboxItem) -> Happening | None:
+        """Asked once more at the last moment: a stop or an expiry that came while it waited counts."""
+        notification, step = item.notification, item.chosen
+        base = Happening("", self.clock(), final=True, channel=step.channel, form=step.form.value, sender=step.sender)
+        base = replace(base, attempt=item.attempt - 1)
+        if notification.expires_at is not None and notification.expires_at <= self.clock():
+            return replace(base, status="expired", reason=Reason.EXPIRED)
+        category = notification.category.value
+        recipient = notification.recipient()
+        if self.recipients.opted_out(recipient, channel=step.channel, sender=step.sender, category=category):
+            return replace(base, status="suppressed", reason=Reason.OPTED_OUT)
+        return None
+
+    async def _close(self, item: OutboxItem, happening: Happening) -> None:
+        """End the story without an attempt, unless it has gone on meanwhile."""
+        while True:
+            snapshot = replace(item.snapshot, closed=True, events=item.snapshot.events + 1)
+            try:
+                await self.ledger.append(item.about, happening, snapshot, after=item.revision)
+            except ConflictError:
+                story = await self.ledger.read(item.source, item.notification_id)
+                if not _is_next(story, item):
+                    return
+                item = item.on(story)
+                continue
+            log.info("attempt.not_wanted", **_keys(item), status=happening.status, reason=happening.reason)
+            return
+
+    async def _claim(self, item: OutboxItem) -> Story | None:
+        """Own this attempt, or None when it is not to be made any more."""
+        while True:
+            attempt = Attempt(item.attempt, item.step, DeliveryStatus.SENDING)
+            happening = self._happening(item, "sending")
+            try:
+                return await self.ledger.append(
+                    item.about, happening, item.snapshot.with_attempt(attempt), after=item.revision
+                )
+            except ConflictError:
+                story = await self.ledger.read(item.source, item.notification_id)
+            if not _is_next(story, item):
+                await self._resume(item, story)
+                return None
+            item = item.on(story)
+
+    async def _resume(self, item: OutboxItem, story: Story) -> None:
+        """The attempt is in the log already: act on what stands there."""
+        attempt = story.snapshot.attempt(item.attempt)
+        if attempt is None or attempt.status is not DeliveryStatus.SENDING or story.snapshot.closed:
+            log.debug("attempt.already_made", **_keys(item))
+            return
+        assert story.at is not None
+        age = (self.clock() - story.at) / timedelta(seconds=1)
+        if (left := self.timeout + _GRACE - age) > 0:
+            raise BusyError(left)
+        log.warning("attempt.claim_without_outcome", **_keys(item), age=round(age, 1))
+        await self._record(
+            item.on(story), story, OutcomeUnknownError("a process died before it recorded the outcome"), crashed=True
+        )
+
+    async def _send(self, item: OutboxItem) -> SendReceipt | SendError:
+        try:
+            channel, message = self._prepared(item)
+        except SendError as exc:
+            return exc
+        try:
+            async with asyncio.timeout(
+                self.timeout + 1
+            ):  # the channel keeps its own time-out; this one is the last resort
+                return await channel.send(message)
+        except SendError as exc:
+            return exc
+        except Exception as exc:
+            # Whatever escapes an adapter came after its call began: nobody knows what the provider did.
+            log.exception("attempt.adapter_failed", **_keys(item))
+            return OutcomeUnknownError(f"the adapter failed: {type(exc).__name__}")
+
+    def _prepared(self, item: OutboxItem) -> tuple[Channel, OutboundMessage]:
+        step = item.chosen
+        sender, channel = self.senders.get(step.sender), self.channels.get(step.channel)
+        if sender is None or channel is None:
+            raise MessageInvalidError("the sender or the channel of the plan is no longer configured")
+        token = self.hasher.token(item.source, item.notification_id, item.attempt)
+        return channel, outbound_message(item, sender, token)
+
+    async def _record(
+        self, item: OutboxItem, story: Story, outcome: SendReceipt | SendError, *, crashed: bool = False
+    ) -> None:
+        """Append the outcome once; it is held until the store takes it."""
+        if isinstance(outcome, RecipientOptedOutError):
+            await self._until_stored(lambda: self.consent.refused(item.notification.recipient(), item.chosen))
+        while True:
+            attempt = story.snapshot.attempt(item.attempt)
+            assert attempt is not None
+            happening, moved = self._outcome(item, story, attempt, outcome, crashed=crashed)
+            if not advances(attempt.status, moved.status):
+                log.debug("attempt.overtaken", **_keys(item), status=moved.status)
+                return
+            try:
+                await self.ledger.append(
+                    item.about, happening, story.snapshot.with_attempt(moved), after=story.sequence
+                )
+            except ConflictError:
+                story = await self.ledger.read(item.source, item.notification_id)
+            except StoreUnavailableError:
+                await asyncio.sleep(_HOLD)
+            else:
+                return
+
+    def _outcome(
+        self, item: OutboxItem, story: Story, attempt: Attempt, outcome: SendReceipt | SendError, *, crashed: bool
+    ) -> tuple[Happening, Attempt]:
+        if isinstance(outcome, SendReceipt):
+            happening = replace(
+                self._happening(item, "accepted"),
+                provider_message_id=outcome.provider_message_id,
+                provider_status=outcome.provider_status,
+            )
+            return happening, attempt.moved(DeliveryStatus.ACCEPTED, outcome.provider_message_id)
+        error = outcome.as_provider_error()
+        if isinstance(outcome, OutcomeUnknownError):
+            reason = Reason.CRASHED if crashed else Reason.OUTCOME_UNKNOWN
+            happening = replace(self._happening(item, "unknown"), reason=reason, error=error)
+            return happening, attempt.moved(DeliveryStatus.UNKNOWN, None)
+        move = self.mover.after_error(outcome, story.snapshot, item.step, item.notification.expires_at)
+        happening = replace(self._happening(item, "failed"), reason=outcome.reason, error=error)
+        return happening, attempt.moved(DeliveryStatus.FAILED, None, move)
+
+    def _happening(self, item: OutboxItem, status: str) -> Happening:
+        step = item.chosen
+        channel = self.channels.get(step.channel)
+        return Happening(
+            status,
+            self.clock(),
+            channel=step.channel,
+            form=step.form.value,
+            attempt=item.attempt,
+            sender=step.sender,
+            provider=channel.provider if channel else None,
+        )
+
+    @staticmethod
+    async def _until_stored(store: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await store()
+            except StoreUnavailableError:
+                await asyncio.sleep(_HOLD)
+            else:
+                return
+
+
+def _is_next(story: Story, item: OutboxItem) -> bool:
+    """Whether this attempt is the one that the story waits for."""
+    return not story.snapshot.closed and len(story.snapshot.attempts) == item.attempt - 1
+
+
+def _keys(item: OutboxItem) -> dict[str, object]:
+    return {
+        "source": item.source,
+        "notification_id": item.notification_id,
+        "attempt": item.attempt,
+        "channel": item.chosen.channel,
+        "sender": item.chosen.sender,
+    }
+
+
+def _words(outcome: SendReceipt | SendError) -> dict[str, object]:
+    if isinstance(outcome, SendReceipt):
+        return {"status": "accepted", "provider_message_id": outcome.provider_message_id}
+    status = "unknown" if isinstance(outcome, OutcomeUnknownError) else "failed"
+    return {"status": status, "reason": outcome.reason, "code": outcome.provider_code}

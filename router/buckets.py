@@ -1,0 +1,191 @@
+"""Key-value buckets, read through a local mirror so that the hot path costs no round trip.
+
+nats-py's own watch loses keys of large buckets without a word (docs/decisions/0002-own-request-inbox.md), so a mirror
+is fed by a pull consumer with natural back-pressure: the last value of every key first, then every change. A mirror is
+a cache: it may be lost at any instant, and what must not be decided on stale data goes through compare-and-set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from nats.aio.msg import Msg
+
+from router.jetstream import JetStream, Puller, StoreRefusedError, StoreUnavailableError, WrongSequenceError
+
+V = TypeVar("V")
+_GONE = {"DEL", "PURGE"}
+_PAGE = 2_000  #: messages asked for at once while a mirror loads
+#: A mirror whose consumer gave no sign of life for so long (seconds) gets a new one.
+_SILENCE = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[V]):
+    """A value and the revision to compare with when it is changed."""
+
+    value: V
+    revision: int
+
+
+class Bucket:
+    """Writes and direct reads."""
+
+    def __init__(self, js: JetStream, name: str) -> None:
+        self._js = js
+        self.name = name
+        self.stream = f"KV_{name}"
+
+    def subject(self, key: str) -> str:
+        """Where a key lives."""
+        return f"$KV.{self.name}.{key}"
+
+    async def put(self, key: str, value: bytes, *, ttl: float | None = None, expect: int | None = None) -> int:
+        """Store a value and return its revision.
+
+        `expect` is the revision it replaces (0: there is none); after `ttl` seconds, 1 at least, the key is gone.
+        Raises `WrongSequenceError` when another revision stands there.
+        """
+        headers = {"Nats-TTL": f"{max(1, round(ttl))}s"} if ttl is not None else None
+        return await self._js.publish(self.subject(key), value, headers, expect=expect)
+
+    async def get(self, key: str) -> Entry[bytes] | None:
+        """The stored value; None when there is none."""
+        stored = await self._js.last(self.stream, self.subject(key))
+        if stored is None or stored.headers.get("KV-Operation") in _GONE:
+            return None
+        return Entry(stored.body, stored.sequence)
+
+    async def delete(self, key: str, *, expect: int | None = None) -> None:
+        """Remove a key; with `expect`, only while it stands at that revision."""
+        await self._js.publish(self.subject(key), b"", {"KV-Operation": "DEL"}, expect=expect)
+
+    async def change(self, key: str, change: Callable[[bytes | None], bytes]) -> bytes:
+        """Read, change and write back, again until nobody came in between; returns what was written."""
+        while True:
+            entry = await self.get(key)
+            value = change(entry.value if entry else None)
+            # Over a deletion marker the expected revision is the marker's, so a vanished entry is asked for again.
+            revision = entry.revision if entry else await self._revision(key)
+            try:
+                await self.put(key, value, expect=revision)
+            except WrongSequenceError:
+                continue
+            return value
+
+    async def _revision(self, key: str) -> int:
+        stored = await self._js.last(self.stream, self.subject(key))
+        return stored.sequence if stored else 0
+
+
+class Mirror(Generic[V]):
+    """A bucket's content in memory, decoded, kept up to date."""
+
+    def __init__(self, js: JetStream, bucket: Bucket, decode: Callable[[bytes], V]) -> None:
+        self._js = js
+        self.bucket = bucket
+        self._decode = decode
+        self._entries: dict[str, tuple[bytes, int]] = {}
+        self._cut = len(bucket.subject(""))
+        self._sequence = 0
+        self._warm = asyncio.Event()
+        self._puller: Puller | None = None
+        self._guard: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load everything, then follow."""
+        await self._follow()
+        await self._warm.wait()
+        self._guard = asyncio.create_task(self._watch_over(), name=f"mirror-{self.bucket.name}")
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._guard:
+            self._guard.cancel()
+        if self._puller:
+            await self._puller.stop()
+
+    def get(self, key: str) -> V | None:
+        """Decoded when asked for: most entries of a large bucket never are."""
+        entry = self._entries.get(key)
+        return self._decode(entry[0]) if entry else None
+
+    def keys(self) -> list[str]:
+        """Every key now known."""
+        return list(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def note(self, key: str, value: bytes, revision: int) -> None:
+        """Our own write is known at once, before it comes back."""
+        if self._entries.get(key, (b"", 0))[1] < revision:
+            self._entries[key] = (value, revision)
+
+    def forget(self, expired: Callable[[V], bool]) -> None:
+        """Drop entries that the server has expired: a mirror hears of no expiry."""
+        for key in [key for key, (value, _) in self._entries.items() if expired(self._decode(value))]:
+            del self._entries[key]
+
+    async def _follow(self) -> None:
+        start = (
+            {"deliver_policy": "by_start_sequence", "opt_start_seq": self._sequence + 1}
+            if self._sequence
+            else {"deliver_policy": "last_per_subject"}
+        )
+        config = {
+            **start,
+            "ack_policy": "none",
+            "filter_subject": f"$KV.{self.bucket.name}.>",
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": 60 * 10**9,
+        }
+        answer = await self._js.api(
+            f"CONSUMER.CREATE.{self.bucket.stream}", {"stream_name": self.bucket.stream, "config": config}
+        )
+        if answer["num_pending"] == 0:
+            self._warm.set()
+        self._puller = Puller(self._js, self.bucket.stream, answer["name"], self._take, lambda: _PAGE)
+        await self._puller.start()
+
+    def _take(self, msg: Msg) -> None:
+        key = msg.subject[self._cut :]
+        sequence, pending = _position(msg)
+        self._sequence = max(self._sequence, sequence)
+        headers = msg.headers or {}
+        gone = headers.get("KV-Operation") in _GONE or "Nats-Marker-Reason" in headers
+        if gone:
+            self._entries.pop(key, None)
+        else:
+            self.note(key, msg.data, sequence)
+        if pending == 0:
+            self._warm.set()
+
+    async def _watch_over(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            if self._puller is None or not self._js.client.is_connected:
+                continue
+            if time.monotonic() - self._puller.last_sign < _SILENCE:
+                continue
+            await self._puller.stop()
+            try:
+                await self._follow()
+            except (StoreUnavailableError, StoreRefusedError):
+                continue  # tried again at the next round
+
+
+def _position(msg: Msg) -> tuple[int, int]:
+    """Stream sequence and number of messages still to come, from the reply subject.
+
+    `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`; with a JetStream domain two
+    more tokens stand after the second.
+    """
+    tokens = msg.reply.split(".")
+    shift = 0 if len(tokens) == 9 else 2
+    return int(tokens[5 + shift]), int(tokens[8 + shift])

@@ -1,0 +1,58 @@
+"""Dispatch: one paced queue for each sender that this router owns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from channels.model import Sender
+from router.attempts import Attempts
+from router.deadletters import DeadLetters
+from router.jetstream import JetStream
+from router.leases import Leases
+from router.sending import SenderQueue
+from router.settings import DispatchSettings
+
+
+@dataclass
+class Dispatch:
+    """Starts a queue when a sender's lease is gained and stops it when it is lost."""
+
+    js: JetStream
+    senders: Mapping[str, Sender]
+    attempts: Attempts
+    dead_letters: DeadLetters
+    settings: DispatchSettings
+    bucket: str  #: where leases live
+    instance: str
+    queues: dict[str, SenderQueue] = field(default_factory=dict)
+    _leases: Leases | None = None
+
+    async def start(self) -> None:
+        """Compete for senders."""
+        self._leases = Leases(
+            self.js,
+            self.bucket,
+            self.instance,
+            sorted(self.senders),
+            self.settings.lease,
+            gained=self._gained,
+            lost=self._lost,
+        )
+        await self._leases.start()
+
+    async def stop(self) -> None:
+        """Let what is in flight end, then give the senders up."""
+        await asyncio.gather(*(self._lost(sender) for sender in list(self.queues)))
+        if self._leases:
+            await self._leases.stop()
+
+    async def _gained(self, sender: str) -> None:
+        queue = SenderQueue(self.js, self.senders[sender], self.attempts, self.dead_letters, self.settings)
+        self.queues[sender] = queue
+        await queue.start()
+
+    async def _lost(self, sender: str) -> None:
+        if queue := self.queues.pop(sender, None):
+            await queue.stop(self.settings.drain)

@@ -1,0 +1,280 @@
+"""Intake: read a notification, decide, append the decision to the log, hand the routed message to its sender's outbox.
+
+Nothing here waits for a provider. Every step may be repeated after a crash: the first event of a notification is
+appended by compare-and-set, so whoever comes second finds the story begun and only completes what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from channels.model import ChannelName
+from channels.reasons import Reason
+from policies.engine import Policy, decide
+from policies.explain import decision_as_dict
+from policies.model import Decision, Deferred, Rejected, RoutingPlan, RoutingRequest, Suppressed
+from router import subjects
+from router.clock import Clock
+from router.deadletters import DeadLetters
+from router.events import Happening
+from router.ledger import ConflictError, Ledger
+from router.outbox import TRACEPARENT, Outbox, OutboxItem, about
+from router.recipients import Recipients
+from router.story import About, Snapshot, Story
+from router.timers import Kind, Timers
+from router.wire import InvalidNotificationError, Notification, parse_notification
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A notification as it stands in its stream."""
+
+    subject: str
+    sequence: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Intake:
+    """From NOTIFICATIONS to DELIVERIES and OUTBOX."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        outbox: Outbox,
+        timers: Timers,
+        dead_letters: DeadLetters,
+        recipients: Recipients,
+        policy: Callable[[], Policy],
+        channels: Collection[ChannelName],
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._outbox = outbox
+        self._timers = timers
+        self._dead_letters = dead_letters
+        self._recipients = recipients
+        self._policy = policy
+        self._channels = channels
+        self._clock = clock
+
+    async def take(self, received: Received) -> None:
+        """One notification, from the wire to its outbox. Done when it returns: it may then be acknowledged."""
+        try:
+            origin = subjects.read_notification(received.subject)
+        except subjects.SubjectError as exc:
+            await self._bury(received, Reason.BAD_SUBJECT, str(exc))
+            return
+        try:
+            notification = parse_notification(received.body)
+            request = self._request(notification, origin)
+        except InvalidNotificationError as exc:
+            await self._refuse(received, origin, exc)
+            return
+        await self._follow(_Incoming(received, origin, notification, request), Story(origin.source, notification.id))
+
+    def _request(self, notification: Notification, origin: subjects.Origin) -> RoutingRequest:
+        if notification.channel is not None and notification.channel not in self._channels:
+            known = ", ".join(sorted(self._channels))
+            raise InvalidNotificationError(
+                f"channel: no channel {notification.channel!r} is installed (there are {known})",
+                "channel",
+                notification.id,
+            )
+        return notification.as_request(origin.source, origin.lane)
+
+    async def _follow(self, incoming: _Incoming, story: Story) -> None:
+        """Begin the story, or go on from where it stands."""
+        while True:
+            if story.begun:
+                await self._go_on(incoming, story)
+                return
+            try:
+                await self._decide(incoming, story)
+                return
+            except ConflictError:
+                story = await self._ledger.read(story.source, story.notification_id)
+
+    async def _go_on(self, incoming: _Incoming, story: Story) -> None:
+        """The id is known: a repeated publication, a redelivery after a crash, or a timer that fired."""
+        if story.snapshot.fingerprint != incoming.notification.fingerprint():
+            await self._refuse_reuse(incoming, story)
+        elif story.snapshot.closed or story.snapshot.attempts:
+            log.debug("intake.duplicate", **incoming.keys)
+        elif story.snapshot.plan:
+            await self._hand_over(incoming, story)
+        elif story.snapshot.wakes_after(self._clock()):
+            await self._wait(incoming, story.snapshot)
+        else:
+            await self._decide_again(incoming, story)
+
+    async def _decide_again(self, incoming: _Incoming, story: Story) -> None:
+        try:
+            await self._decide(incoming, story)
+        except ConflictError:
+            await self._follow(incoming, await self._ledger.read(story.source, story.notification_id))
+
+    async def _decide(self, incoming: _Incoming, story: Story) -> None:
+        """Ask the policy, append what it says, act on it. Raises `ConflictError` when the story moved on meanwhile."""
+        facts = self._recipients.facts(incoming.request.recipient)
+        decision = decide(incoming.request, facts, self._policy(), self._clock())
+        happening, snapshot = self._as_event(incoming, story, decision)
+        story = await self._ledger.append(incoming.about, happening, snapshot, after=story.sequence)
+        log.info(
+            "intake.decided",
+            **incoming.keys,
+            status=happening.status,
+            reason=happening.reason,
+            channel=happening.channel,
+        )
+        if snapshot.plan:
+            await self._hand_over(incoming, story)
+        elif snapshot.until is not None:
+            await self._wait(incoming, snapshot)
+
+    def _as_event(self, incoming: _Incoming, story: Story, decision: Decision) -> tuple[Happening, Snapshot]:
+        begun = replace(
+            story.snapshot,
+            fingerprint=incoming.notification.fingerprint(),
+            notification_sequence=incoming.received.sequence,
+            events=story.snapshot.events + 1,
+            until=None,
+        )
+        happening = Happening("", self._clock(), decision=decision_as_dict(decision))
+        match decision.outcome:
+            case RoutingPlan(steps):
+                first = steps[0]
+                happening = replace(
+                    happening, status="routed", channel=first.channel, form=first.form.value, sender=first.sender
+                )
+                return happening, replace(begun, plan=steps)
+            case Deferred(until, reason):
+                return replace(happening, status="deferred", reason=reason), replace(begun, until=until)
+            case Suppressed(reason):
+                status = "expired" if reason is Reason.EXPIRED else "suppressed"
+                return replace(happening, status=status, reason=reason, final=True), replace(begun, closed=True)
+            case Rejected(reason):
+                return replace(happening, status="rejected", reason=reason, final=True), replace(begun, closed=True)
+
+    async def _hand_over(self, incoming: _Incoming, story: Story) -> None:
+        item = OutboxItem(
+            source=story.source,
+            notification_id=story.notification_id,
+            lane=incoming.origin.lane,
+            body=incoming.received.body,
+            snapshot=story.snapshot,
+            revision=story.sequence,
+            step=0,
+            attempt=1,
+            traceparent=incoming.traceparent,
+        )
+        await self._outbox.put(item)
+
+    async def _wait(self, incoming: _Incoming, snapshot: Snapshot) -> None:
+        assert snapshot.until is not None
+        received = incoming.received
+        headers = {"Pointsman-Subject": received.subject, "Pointsman-Sequence": str(received.sequence)}
+        if incoming.traceparent:
+            headers[TRACEPARENT] = incoming.traceparent
+        origin, identity = incoming.origin, incoming.notification.id
+        await self._timers.schedule(Kind.DEFER, origin.source, identity, snapshot.until, received.body, headers)
+
+    async def _refuse_reuse(self, incoming: _Incoming, story: Story) -> None:
+        """The id belongs to another content: said once for each publication, and nothing is sent."""
+        message = "id: this id was published before with other content; use a new id for a new notification"
+        # The story stays about the notification that owns the id, and so do the fields that events repeat of it.
+        await self._append_refusal(
+            story, story.about or incoming.about, Reason.ID_REUSED, message, incoming.received.sequence
+        )
+
+    async def _refuse(self, received: Received, origin: subjects.Origin, error: InvalidNotificationError) -> None:
+        """Malformed: a dead letter that holds it whole and, where it names an id, an event for its publisher."""
+        reason = Reason.INVALID if error.notification_id else Reason.UNREADABLE
+        await self._bury(received, reason, error.message, field=error.field, notification_id=error.notification_id)
+        if error.notification_id is None:
+            return
+        story = await self._ledger.read(origin.source, error.notification_id)
+        nobody = About(
+            origin.source, error.notification_id, origin.lane, None, None, {}, received.headers.get(TRACEPARENT)
+        )
+        await self._append_refusal(story, story.about or nobody, Reason.INVALID, error.message, received.sequence)
+
+    async def _append_refusal(self, story: Story, repeats: About, reason: Reason, message: str, sequence: int) -> None:
+        while sequence not in story.snapshot.refused:
+            decision: dict[str, object] = {
+                "outcome": "rejected",
+                "reason": reason.value,
+                "message": message,
+                "until": None,
+                "policy": self._policy().version,
+                "plan": [],
+                "facts": {},
+                "trace": [{"rule": "intake", "matched": True, "because": message}],
+            }
+            happening = Happening("rejected", self._clock(), final=True, reason=reason, decision=decision)
+            snapshot = story.snapshot.refusing(sequence)
+            try:
+                await self._ledger.append(repeats, happening, snapshot, after=story.sequence)
+            except ConflictError:
+                story = await self._ledger.read(story.source, story.notification_id)
+                continue
+            log.info("intake.rejected", source=story.source, notification_id=story.notification_id, reason=reason)
+            return
+
+    async def _bury(
+        self,
+        received: Received,
+        reason: Reason,
+        message: str,
+        *,
+        field: str | None = None,
+        notification_id: str | None = None,
+    ) -> None:
+        source = subjects.source_of(received.subject)
+        log.warning("intake.dead_letter", source=source, notification_id=notification_id, reason=reason, field=field)
+        await self._dead_letters.keep(
+            "intake",
+            source,
+            sequence=received.sequence,
+            subject=received.subject,
+            body=received.body,
+            headers=received.headers,
+            reason=reason,
+            message=message,
+            notification_id=notification_id,
+            field=field,
+        )
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    """A readable notification with what was read from it."""
+
+    received: Received
+    origin: subjects.Origin
+    notification: Notification
+    request: RoutingRequest
+
+    @property
+    def traceparent(self) -> str | None:
+        return self.received.headers.get(TRACEPARENT)
+
+    @property
+    def about(self) -> About:
+        return about(self.origin.source, self.origin.lane, self.notification, self.traceparent)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """What every log line about it says."""
+        return {"source": self.origin.source, "notification_id": self.notification.id}
+
+
+def woken(body: bytes, headers: Mapping[str, str]) -> Received:
+    """A deferred notification whose timer fired, as it stood in its stream."""
+    return Received(headers["Pointsman-Subject"], int(headers["Pointsman-Sequence"]), body, headers)

@@ -1,0 +1,389 @@
+"""JetStream as the router uses it: publish with compare-and-set, read a subject's history, pull with flow control.
+
+Built on one nats-py connection. Two things of nats-py are not used, because they cost most of the time on the hot path
+(docs/decisions/0002-own-request-inbox.md): a subscription and a timer per request, and a task per fetched message.
+Instead all requests share one reply inbox with one sweeper for time-outs, and a `Puller` hands messages to a callback.
+
+What a failure means is kept apart: `WrongSequenceError` (somebody else wrote first), `StoreRefusedError` (the server
+said no: nothing was stored) and `StoreUnavailableError` (no answer: it may or may not have been stored).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+MESSAGE_ID = "Nats-Msg-Id"
+
+_WRONG_SEQUENCE = {10071, 10164}
+#: A direct get with nothing to return, and the end of a batch.
+_NOT_FOUND, _END_OF_BATCH = "404", "204"
+#: Of a pull request: the server is alive and has nothing; the request has waited its full time.
+_HEARTBEAT_STATUS, _EXPIRED_STATUS = "100", "408"
+#: How often overdue requests are looked for: the resolution of time-outs, in seconds.
+_SWEEP = 0.1
+
+
+class StoreError(Exception):
+    """The event store did not do what was asked."""
+
+
+class WrongSequenceError(StoreError):
+    """Compare-and-set lost: the subject has moved on since it was read."""
+
+
+class StoreRefusedError(StoreError):
+    """The server answered that it will not; nothing was stored."""
+
+
+class StoreUnavailableError(StoreError):
+    """No answer, or no connection; a publish may or may not have been stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One message of a stream."""
+
+    subject: str
+    sequence: int
+    time: str  #: RFC 3339, from the server
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class JetStream:
+    """Requests over one shared reply inbox."""
+
+    def __init__(self, client: Client, *, timeout: float = 2.0) -> None:
+        self.client = client
+        self._timeout = timeout
+        self._prefix = ""
+        self._ids = itertools.count(1)
+        self._waiting: dict[str, _Waiting] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Subscribe to the reply inbox."""
+        self._prefix = self.client.new_inbox() + "."
+        await self.client.subscribe(self._prefix + "*", cb=self._on_reply, pending_msgs_limit=0, pending_bytes_limit=0)
+        self._sweeper = asyncio.create_task(self._sweep(), name="jetstream-timeouts")
+
+    async def stop(self) -> None:
+        """Stop waiting; whoever still waits is told that the store is unavailable."""
+        if self._sweeper:
+            self._sweeper.cancel()
+        self.fail_all("stopped")
+
+    def fail_all(self, why: str) -> None:
+        """The connection broke: no answer will come for what is under way."""
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            each.fail(StoreUnavailableError(why))
+
+    async def publish(
+        self,
+        subject: str,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        expect: int | None = None,
+        expect_on: str | None = None,
+    ) -> int:
+        """Store one message and return its sequence.
+
+        `expect` is the sequence that the last message on `expect_on` (a filter; default: the subject itself) must have;
+        0 means that there must be none.
+        """
+        if expect is not None:
+            headers = {**(headers or {}), EXPECTED_SEQUENCE: str(expect)}
+            if expect_on is not None:
+                headers[EXPECTED_SUBJECT] = expect_on
+        reply = await self._request(subject, body, headers)
+        return _sequence_of(reply)
+
+    async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A call of the JetStream API; raises `StoreRefusedError` with the server's words."""
+        body = json.dumps(request).encode() if request is not None else b""
+        reply = await self._request(f"$JS.API.{subject}", body, None)
+        answer: dict[str, Any] = json.loads(reply.data)
+        _raise_for(answer.get("error"))
+        return answer
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """The newest message whose subject matches the filter, in one round trip; None when there is none."""
+        return await self._direct_get(stream, {"last_by_subj": subject})
+
+    async def last_of_each(self, stream: str, subject: str) -> list[Stored]:
+        """The last message of every subject that matches the filter, in one round trip."""
+        return await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"multi_last": [subject]}).encode())
+
+    async def at(self, stream: str, sequence: int) -> Stored | None:
+        """The message with this sequence; None when it is gone."""
+        return await self._direct_get(stream, {"seq": sequence})
+
+    async def _direct_get(self, stream: str, request: Mapping[str, Any]) -> Stored | None:
+        reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), None)
+        status = (reply.headers or {}).get("Status")
+        if status == _NOT_FOUND:
+            return None
+        if status is not None:
+            raise StoreRefusedError(f"direct get from {stream} answered {status}")
+        return _stored(reply)
+
+    async def history(self, stream: str, subject: str, *, start: int = 1, limit: int = 1000) -> list[Stored]:
+        """All messages whose subject matches the filter, in order.
+
+        The server scans from `start` to the end of the stream: for people's questions, not for the hot path.
+        """
+        found: list[Stored] = []
+        while True:
+            request = {"seq": start, "next_by_subj": subject, "batch": limit}
+            page = await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
+            found += page
+            if len(page) < limit:
+                return found
+            start = page[-1].sequence + 1
+
+    async def _request(self, subject: str, body: bytes, headers: dict[str, str] | None) -> Msg:
+        waiting = _Single(asyncio.get_running_loop().create_future(), time.monotonic() + self._timeout)
+        await self._send(subject, body, headers, waiting)
+        reply = await waiting.future
+        if reply.headers and reply.headers.get("Status") == "503":
+            raise StoreUnavailableError("no JetStream server answers for this subject")
+        return reply
+
+    async def _batch(self, subject: str, body: bytes) -> list[Stored]:
+        waiting = _Batch(asyncio.get_running_loop().create_future(), time.monotonic() + self._timeout)
+        await self._send(subject, body, None, waiting)
+        return [_stored(reply) for reply in await waiting.future]
+
+    async def send(self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None) -> None:
+        """Publish without waiting for an answer, or fail at once.
+
+        nats-py would keep what is published while it reconnects and send it long after its caller gave up.
+        """
+        if not self.client.is_connected:
+            raise StoreUnavailableError("not connected to NATS")
+        try:
+            await self.client.publish(subject, body, reply=reply, headers=headers)
+        except (NatsError, OSError) as exc:
+            raise StoreUnavailableError(f"could not send to NATS: {type(exc).__name__}") from exc
+
+    async def _send(self, subject: str, body: bytes, headers: dict[str, str] | None, waiting: _Waiting) -> None:
+        key = str(next(self._ids))
+        self._waiting[key] = waiting
+        try:
+            await self.send(subject, body, reply=self._prefix + key, headers=headers)
+        except BaseException:
+            self._waiting.pop(key, None)
+            raise
+
+    async def _on_reply(self, reply: Msg) -> None:
+        key = reply.subject[len(self._prefix) :]
+        waiting = self._waiting.get(key)
+        if waiting is not None and waiting.take(reply):
+            self._waiting.pop(key, None)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = time.monotonic()
+            for key in [key for key, each in self._waiting.items() if each.deadline <= now]:
+                self._waiting.pop(key).fail(StoreUnavailableError("NATS did not answer in time"))
+
+
+@dataclass(slots=True)
+class _Single:
+    """Waits for one reply."""
+
+    future: asyncio.Future[Msg]
+    deadline: float
+
+    def take(self, reply: Msg) -> bool:
+        if not self.future.done():
+            self.future.set_result(reply)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Gathers the replies of a batched direct get until its end marker."""
+
+    future: asyncio.Future[list[Msg]]
+    deadline: float
+    replies: list[Msg] = field(default_factory=list)
+
+    def take(self, reply: Msg) -> bool:
+        status = (reply.headers or {}).get("Status")
+        if status is None:
+            self.replies.append(reply)
+            return False
+        if status in {_NOT_FOUND, _END_OF_BATCH}:
+            if not self.future.done():
+                self.future.set_result(self.replies)
+        else:
+            self.fail(StoreUnavailableError(f"direct get answered {status}"))
+        return True
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+_Waiting = _Single | _Batch
+
+
+def _sequence_of(reply: Msg) -> int:
+    answer = json.loads(reply.data)
+    _raise_for(answer.get("error"))
+    return int(answer["seq"])
+
+
+def _raise_for(error: Mapping[str, Any] | None) -> None:
+    if error is None:
+        return
+    code, words = error.get("err_code"), str(error.get("description", "refused"))
+    if code in _WRONG_SEQUENCE:
+        raise WrongSequenceError(words)
+    raise StoreRefusedError(f"{words} (error {code})")
+
+
+def _stored(reply: Msg) -> Stored:
+    headers = reply.headers or {}
+    return Stored(
+        subject=headers["Nats-Subject"],
+        sequence=int(headers["Nats-Sequence"]),
+        time=headers["Nats-Time-Stamp"],
+        headers=headers,
+        body=reply.data,
+    )
+
+
+Handler = Callable[[Msg], None]
+
+
+class Puller:
+    """Pulls from one consumer into a callback, never asking for more than the callback's owner has room for.
+
+    A pull request can vanish without a word: with the stream's leader, with the consumer, with the connection. So every
+    request asks for heartbeats, and when all is silent what was asked for is written off and asked again.
+    """
+
+    HEARTBEAT = 2.0  #: seconds between the server's signs of life
+    EXPIRES = 30.0  #: seconds a pull request waits for messages
+
+    def __init__(self, js: JetStream, stream: str, consumer: str, handler: Handler, room: Callable[[], int]) -> None:
+        self._js = js
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._handler = handler
+        self._room = room  #: how many messages more its owner can hold now
+        self._prefix = ""
+        self._ids = itertools.count(1)
+        self._open: set[str] = set()  #: pull requests that have not ended
+        self._coming = 0  #: messages asked for and not yet here
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._subscription: Any = None
+        self.name = consumer
+        self.last_sign = time.monotonic()  #: of life from the server
+
+    async def start(self) -> None:
+        """Begin to pull."""
+        self._prefix = self._js.client.new_inbox() + "."
+        self._subscription = await self._js.client.subscribe(
+            self._prefix + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        self._task = asyncio.create_task(self._loop(), name=f"pull-{self.name}")
+
+    async def stop(self) -> None:
+        """Ask for nothing more; what is still under way is delivered again to somebody else."""
+        if self._task:
+            self._task.cancel()
+        if self._subscription is not None and self._js.client.is_connected:
+            await self._subscription.unsubscribe()
+
+    def more_room(self) -> None:
+        """The owner finished something: look again whether to ask for more."""
+        self._wake.set()
+
+    async def _loop(self) -> None:
+        while True:
+            self._write_off_silence()
+            room = self._room()
+            # With half of it still to come, another small request would only cost a round trip.
+            if room > 0 and self._coming <= room // 2:
+                await self._ask(room - self._coming)
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(self.HEARTBEAT):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _ask(self, batch: int) -> None:
+        key = str(next(self._ids))
+        request = {"batch": batch, "expires": int(self.EXPIRES * 1e9), "idle_heartbeat": int(self.HEARTBEAT * 1e9)}
+        try:
+            await self._js.send(self._subject, json.dumps(request).encode(), reply=self._prefix + key)
+        except StoreUnavailableError:
+            return  # asked again when the connection is back
+        if not self._open:
+            self.last_sign = time.monotonic()
+        self._open.add(key)
+        self._coming += batch
+
+    def _write_off_silence(self) -> None:
+        if self._open and time.monotonic() - self.last_sign > 2.5 * self.HEARTBEAT:
+            self._open.clear()
+            self._coming = 0
+
+    async def _on_message(self, msg: Msg) -> None:
+        self.last_sign = time.monotonic()
+        if msg.subject.startswith(self._prefix):
+            self._on_status(msg)
+            return
+        self._coming = max(0, self._coming - 1)
+        self._handler(msg)
+
+    def _on_status(self, msg: Msg) -> None:
+        headers = msg.headers or {}
+        key = msg.subject[len(self._prefix) :]
+        if headers.get("Status") == _HEARTBEAT_STATUS or key not in self._open:
+            return
+        self._open.discard(key)
+        # The request is over, with so many of its messages undelivered. One that was refused (409, 503) is asked again
+        # at the next beat of the loop and not at once: a consumer that refuses must not be asked in a tight loop.
+        self._coming = max(0, self._coming - int(headers.get("Nats-Pending-Messages", self._coming)))
+        if headers.get("Status") == _EXPIRED_STATUS:
+            self._wake.set()
+
+
+async def acknowledge(client: Client, msg: Msg) -> None:
+    """Done with it. Fire and forget: an acknowledgement that is lost costs one look into the log."""
+    await client.publish(msg.reply, b"+ACK")
+
+
+async def give_back(client: Client, msg: Msg, delay: float = 0.0) -> None:
+    """Let it be delivered again, after `delay` seconds."""
+    body = b"-NAK" if delay <= 0 else b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode()
+    await client.publish(msg.reply, body)
+
+
+async def still_working(client: Client, msg: Msg) -> None:
+    """Restart the clock after which another process may take it over."""
+    await client.publish(msg.reply, b"+WPI")

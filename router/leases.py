@@ -1,0 +1,145 @@
+"""Which router paces which sender: one owner at a time, another within seconds when it dies.
+
+Every router says that it lives by a key that expires; every sender belongs to the living router that ranks highest for
+it (rendezvous hashing), so senders spread over routers and move as little as possible. A lease is a key that expires
+too, changed by compare-and-set. It decides who paces, never who may send: that is the claim in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from router.buckets import Bucket
+from router.jetstream import JetStream, StoreError, WrongSequenceError
+
+log = structlog.get_logger(__name__)
+
+_PRESENCE, _LEASE = "router", "lease"
+
+
+@dataclass(slots=True)
+class _Held:
+    revision: int
+    until: float  #: monotonic: when it counts as lost if it cannot be renewed
+
+
+class Leases:
+    """Takes and gives up senders for one router."""
+
+    def __init__(
+        self,
+        js: JetStream,
+        bucket: str,
+        instance: str,
+        senders: Sequence[str],
+        seconds: float,
+        *,
+        gained: Callable[[str], Awaitable[None]],
+        lost: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._js = js
+        self._bucket = Bucket(js, bucket)
+        self._instance = instance
+        self._senders = senders
+        self._seconds = seconds
+        self._gained = gained
+        self._lost = lost
+        self._held: dict[str, _Held] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def held(self) -> list[str]:
+        """Senders that this router paces now."""
+        return sorted(self._held)
+
+    async def start(self) -> None:
+        """Join, and take the senders that are this router's."""
+        self._task = asyncio.create_task(self._loop(), name="leases")
+
+    async def stop(self) -> None:
+        """Give everything up, so that others need not wait for it to expire."""
+        if self._task:
+            self._task.cancel()
+        for sender in list(self._held):
+            await self._give_up(sender)
+        try:
+            await self._bucket.delete(f"{_PRESENCE}.{self._instance}")
+        except StoreError:
+            log.debug("leases.left_to_expire")
+
+    async def _loop(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                await self._round()
+            except StoreError as exc:
+                log.warning("leases.unavailable", why=str(exc))
+            await self._drop_outdated()
+            await asyncio.sleep(max(0.05, self._seconds / 4 - (time.monotonic() - started)))
+
+    async def _round(self) -> None:
+        await self._bucket.put(f"{_PRESENCE}.{self._instance}", b"{}", ttl=self._seconds)
+        living = await self._living()
+        for sender in self._senders:
+            mine = ranked(sender, living) == self._instance
+            if sender in self._held:
+                await (self._renew(sender) if mine else self._give_up(sender))
+            elif mine:
+                await self._acquire(sender)
+
+    async def _living(self) -> list[str]:
+        subject = self._bucket.subject(f"{_PRESENCE}.*")
+        stored = await self._js.last_of_each(self._bucket.stream, subject)
+        return [each.subject.rsplit(".", 1)[1] for each in stored if "KV-Operation" not in each.headers]
+
+    async def _acquire(self, sender: str) -> None:
+        stored = await self._js.last(self._bucket.stream, self._bucket.subject(f"{_LEASE}.{sender}"))
+        if stored is not None and stored.body and json.loads(stored.body)["owner"]:
+            return  # its owner has not given it up, or is dead and it has not expired
+        if await self._write(sender, self._instance, stored.sequence if stored else 0):
+            log.info("lease.gained", sender=sender)
+            await self._gained(sender)
+
+    async def _renew(self, sender: str) -> None:
+        if not await self._write(sender, self._instance, self._held[sender].revision):
+            await self._forget(sender, "taken by another router")
+
+    async def _give_up(self, sender: str) -> None:
+        revision = self._held[sender].revision
+        await self._forget(sender, "another router ranks higher, or this one stops")
+        try:
+            await self._bucket.put(f"{_LEASE}.{sender}", b'{"owner": ""}', ttl=self._seconds, expect=revision)
+        except StoreError:
+            log.debug("lease.left_to_expire", sender=sender)
+
+    async def _write(self, sender: str, owner: str, revision: int) -> bool:
+        until = time.monotonic() + self._seconds - 0.5
+        value = json.dumps({"owner": owner}).encode()
+        try:
+            revision = await self._bucket.put(f"{_LEASE}.{sender}", value, ttl=self._seconds, expect=revision)
+        except WrongSequenceError:
+            return False
+        self._held[sender] = _Held(revision, until)
+        return True
+
+    async def _drop_outdated(self) -> None:
+        now = time.monotonic()
+        for sender in [sender for sender, held in self._held.items() if held.until < now]:
+            await self._forget(sender, "could not be renewed in time")
+
+    async def _forget(self, sender: str, why: str) -> None:
+        del self._held[sender]
+        log.info("lease.lost", sender=sender, why=why)
+        await self._lost(sender)
+
+
+def ranked(sender: str, routers: Sequence[str]) -> str | None:
+    """The router that a sender belongs to, the same wherever it is computed."""
+    return max(routers, key=lambda router: hashlib.sha256(f"{sender}/{router}".encode()).digest(), default=None)

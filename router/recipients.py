@@ -1,0 +1,185 @@
+"""What is known about recipients: consent, WhatsApp sessions, channels they cannot be reached on.
+
+Keys are keyed hashes of addresses, so that nobody who lists a bucket reads phone numbers. The key of the hash is
+`POINTSMAN_HASH_KEY` where set, else made at the first start and kept in NATS for all routers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from channels.model import WHATSAPP as WHATSAPP_CHANNEL
+from channels.model import ChannelName, Recipient, Sender, SenderKind
+from policies.model import OptIn, OptOut, RecipientFacts
+from router import topology
+from router.buckets import Bucket, Mirror
+from router.clock import Clock, rfc3339
+from router.jetstream import JetStream, WrongSequenceError
+from router.settings import SessionSettings
+
+OPTED_OUT, OPTED_IN = "opted_out", "opted_in"
+#: Changes of one recipient's consent that are kept, newest last.
+_HISTORY = 100
+
+
+class Hasher:
+    """Keyed hashes of addresses, and unguessable tokens of attempts."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def recipient(self, recipient: Recipient) -> str:
+        """The key under which a recipient is stored."""
+        return hmac.new(self._key, recipient.address.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def token(self, source: str, notification_id: str, attempt: int) -> str:
+        """For the status-callback URL: nobody who does not know the key can name an attempt."""
+        text = f"attempt:{source}.{notification_id}.{attempt}"
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:24]
+
+
+async def load_hasher(js: JetStream, prefix: str, environ: Mapping[str, str]) -> Hasher:
+    """The deployment's key: from the environment, else from NATS, made there by whoever starts first."""
+    if given := environ.get("POINTSMAN_HASH_KEY"):
+        return Hasher(given.encode())
+    bucket = Bucket(js, prefix + topology.META)
+    while True:
+        if entry := await bucket.get("hash-key"):
+            return Hasher(entry.value)
+        try:
+            await bucket.put("hash-key", secrets.token_hex(32).encode(), expect=0)
+        except WrongSequenceError:
+            continue
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentEntry:
+    """One statement of a recipient about one scope."""
+
+    scope: str  #: "all", "channel:<name>", "sender:<name>" or "category:<name>"
+    state: str  #: "opted_out" or "opted_in"
+    at: datetime
+    via: str  #: "keyword", "provider", "api", "import"
+    proof: str | None = None  #: who, when, how; the text shown
+
+    def as_dict(self) -> dict[str, Any]:
+        """As stored and as services answer."""
+        return {"scope": self.scope, "state": self.state, "at": rfc3339(self.at), "via": self.via, "proof": self.proof}
+
+
+def _entry(row: Mapping[str, Any]) -> ConsentEntry:
+    return ConsentEntry(row["scope"], row["state"], datetime.fromisoformat(row["at"]), row["via"], row.get("proof"))
+
+
+def current(entries: Iterable[ConsentEntry]) -> dict[str, ConsentEntry]:
+    """What holds now: the newest statement of each scope; one about everything replaces all before it."""
+    now: dict[str, ConsentEntry] = {}
+    for entry in sorted(entries, key=lambda each: each.at):
+        if entry.scope == "all":
+            now.clear()
+        now[entry.scope] = entry
+    return now
+
+
+class Consent:
+    """Opt-ins and opt-outs, with their history."""
+
+    def __init__(self, js: JetStream, prefix: str, hasher: Hasher) -> None:
+        self._hasher = hasher
+        self._bucket = Bucket(js, prefix + topology.CONSENT)
+        self.mirror: Mirror[tuple[ConsentEntry, ...]] = Mirror(js, self._bucket, _decode_consent)
+
+    def known(self, recipient: Recipient) -> tuple[ConsentEntry, ...]:
+        """The history, oldest first, as this process knows it."""
+        return self.mirror.get(self._hasher.recipient(recipient)) or ()
+
+    async def record(self, recipient: Recipient, entry: ConsentEntry) -> None:
+        """Add a statement; saying the same twice changes nothing."""
+
+        def change(stored: bytes | None) -> bytes:
+            rows = json.loads(stored) if stored else []
+            if entry.as_dict() not in rows:
+                rows.append(entry.as_dict())
+            return json.dumps(rows[-_HISTORY:]).encode()
+
+        await self._bucket.change(self._hasher.recipient(recipient), change)
+
+
+def _decode_consent(value: bytes) -> tuple[ConsentEntry, ...]:
+    return tuple(_entry(row) for row in json.loads(value))
+
+
+class Sessions:
+    """WhatsApp's customer-service windows: one for each business sender and recipient."""
+
+    def __init__(self, js: JetStream, prefix: str, hasher: Hasher, settings: SessionSettings, clock: Clock) -> None:
+        self._hasher = hasher
+        self._clock = clock
+        self._length = timedelta(hours=settings.hours) - timedelta(seconds=settings.margin)
+        self._bucket = Bucket(js, prefix + topology.SESSIONS)
+        self.mirror: Mirror[datetime] = Mirror(js, self._bucket, _decode_session)
+
+    def ends(self, sender: str, recipient: Recipient) -> datetime | None:
+        """When the open session ends, margin taken off; None when none is open."""
+        end = self.mirror.get(self._key(sender, recipient))
+        return end if end and end > self._clock() else None
+
+    async def open(self, sender: str, recipient: Recipient, since: datetime) -> datetime:
+        """The recipient wrote at `since`. Returns the end of the window, which is never made earlier."""
+        end = since + self._length
+        key = self._key(sender, recipient)
+        while True:
+            entry = await self._bucket.get(key)
+            if entry and _decode_session(entry.value) >= end:
+                return _decode_session(entry.value)
+            left = (end - self._clock()).total_seconds()
+            if left <= 0:
+                return end
+            value = json.dumps({"expires_at": rfc3339(end)}).encode()
+            try:
+                revision = await self._bucket.put(key, value, ttl=left, expect=entry.revision if entry else None)
+            except WrongSequenceError:
+                continue
+            self.mirror.note(key, value, revision)
+            return end
+
+    def _key(self, sender: str, recipient: Recipient) -> str:
+        return f"{sender}.{self._hasher.recipient(recipient)}"
+
+
+def _decode_session(value: bytes) -> datetime:
+    return datetime.fromisoformat(json.loads(value)["expires_at"])
+
+
+class Recipients:
+    """Gathers, without a round trip, what a decision needs to know."""
+
+    def __init__(self, consent: Consent, sessions: Sessions, senders: Iterable[Sender]) -> None:
+        self.consent = consent
+        self.sessions = sessions
+        self._whatsapp = [s.name for s in senders if s.kind is SenderKind.WHATSAPP or WHATSAPP_CHANNEL in s.channels]
+
+    def facts(self, recipient: Recipient) -> RecipientFacts:
+        """Everything known about this recipient at this moment."""
+        entries = current(self.consent.known(recipient)).values()
+        ends = {name: self.sessions.ends(name, recipient) for name in self._whatsapp}
+        return RecipientFacts(
+            opt_outs=tuple(OptOut(e.scope, e.at, e.via) for e in entries if e.state == OPTED_OUT),
+            opt_ins=tuple(OptIn(e.scope, e.at) for e in entries if e.state == OPTED_IN),
+            sessions={name: end for name, end in ends.items() if end is not None},
+        )
+
+    def opted_out(self, recipient: Recipient, *, channel: ChannelName, sender: str, category: str) -> bool:
+        """Whether a stop covers this message: asked once more at the moment of sending."""
+        scopes = {"all", f"channel:{channel}", f"sender:{sender}", f"category:{category}"}
+        return any(
+            entry.state == OPTED_OUT and scope in scopes
+            for scope, entry in current(self.consent.known(recipient)).items()
+        )

@@ -1,0 +1,38 @@
+"""From a notification and a step of its plan to the message that a channel is given."""
+
+from __future__ import annotations
+
+from channels.model import AttemptRef, Content, Form, Media, NotificationId, OutboundMessage, Sender, Template, Text
+from policies.model import Step
+from router.outbox import OutboxItem
+from router.wire import Notification
+
+
+def outbound_message(item: OutboxItem, sender: Sender, token: str) -> OutboundMessage:
+    """The message of one attempt."""
+    notification = item.notification
+    return OutboundMessage(
+        ref=AttemptRef(item.source, NotificationId(item.notification_id), item.attempt, token),
+        channel=item.chosen.channel,
+        sender=sender,
+        recipient=notification.recipient(),
+        content=content_of(notification, item.chosen),
+        category=notification.category,
+        expires_at=notification.expires_at,
+    )
+
+
+def content_of(notification: Notification, step: Step) -> Content:
+    """What is said, in the form that the step asks for."""
+    text, media = notification.content.text or "", tuple(notification.content.media)
+    match step.form:
+        case Form.TEXT:
+            return Text(text)
+        case Form.MEDIA:
+            return Media(media, text or None)
+        case Form.LINK:
+            return Text("\n".join(part for part in (text, *media) if part))
+        case Form.TEMPLATE:
+            given = notification.content.template
+            variables = dict(given.variables) if given else {}
+            return Template(step.content_sid or "", {name: value or "" for name, value in variables.items()})

@@ -1,0 +1,324 @@
+"""The configuration: one typed object, checked at start, described field by field.
+
+Order of precedence: environment (`POINTSMAN_<SECTION>__<KEY>`), `.env`, the TOML file. Secrets come from the
+environment or `.env` alone: no field of the file can hold one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from channels.address import country_of_e164, is_e164
+from channels.model import ChannelName, FromNumber, MessagingService, Sender, SenderKind
+from policies.world import TemplateEntry
+from router.subjects import NAME
+
+DEFAULT_FILE = "pointsman.toml"
+
+#: Messages (segments) per second that a sender of this kind may send when the configuration names no rate.
+#: Twilio's "Understanding Twilio Rate Limits and Message Queues": long codes 1, toll-free 3, short codes 100,
+#: alphanumeric 10, WhatsApp 80; 10DLC depends on the campaign's trust score, so the lowest tier is assumed.
+DEFAULT_RATES: Mapping[SenderKind, float] = {
+    SenderKind.LONG_CODE: 1,
+    SenderKind.TEN_DLC: 1,
+    SenderKind.TOLL_FREE: 3,
+    SenderKind.SHORT_CODE: 100,
+    SenderKind.ALPHANUMERIC: 10,
+    SenderKind.MESSAGING_SERVICE: 10,
+    SenderKind.WHATSAPP: 80,
+}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the field and what to do."""
+
+
+class Section(BaseModel):
+    """A table of the file; an unknown key is refused, so that a typo is seen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("must match [a-z0-9][a-z0-9_-]{0,31}: it is a token of NATS subjects")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+class TlsSettings(Section):
+    """Files of the TLS connection to NATS."""
+
+    ca: Path | None = Field(None, description="certificate authority that signed the server's certificate")
+    cert: Path | None = Field(None, description="client certificate, for mutual TLS")
+    key: Path | None = Field(None, description="its key")
+
+
+class NatsSettings(Section):
+    """The one dependency."""
+
+    url: str | list[str] = Field("nats://127.0.0.1:4222", description="one server or several")
+    creds: Path | None = Field(None, description="credentials file (JWT and NKey)")
+    nkey: Path | None = Field(None, description="file with an NKey seed")
+    tls: TlsSettings | None = None
+    replicas: Annotated[int, Field(ge=1, le=5)] = Field(1, description="copies of every stream and bucket")
+    timeout: Annotated[float, Field(gt=0)] = Field(2.0, description="seconds to wait for an answer")
+    name: str = Field("pointsman", description="shown in the server's list of connections")
+
+    @property
+    def servers(self) -> list[str]:
+        """As nats-py wants them."""
+        return [self.url] if isinstance(self.url, str) else self.url
+
+
+class StreamSettings(Section):
+    """Ages in days, and names of buckets."""
+
+    notifications_max_age: float = Field(30, gt=0, description="days")
+    deliveries_max_age: float = Field(30, gt=0, description="days; also how long an id is remembered")
+    inbound_max_age: float = Field(30, gt=0, description="days")
+    deadletters_max_age: float = Field(30, gt=0, description="days")
+    bucket_prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{0,32}$")] = Field("", description="before bucket names")
+
+
+class HttpSettings(Section):
+    """Where webhooks come in, and where operators look."""
+
+    public_url: str | None = Field(None, description="how the provider reaches the webhooks; signatures cover it")
+    listen: str = Field("127.0.0.1:8080", description="webhooks")
+    admin_listen: str = Field("127.0.0.1:9090", description="health, metrics, AsyncAPI")
+    max_body: int = Field(64 * 1024, ge=1024, description="bytes of a webhook request")
+
+    @model_validator(mode="after")
+    def _plain_url(self) -> HttpSettings:
+        if self.public_url and (not self.public_url.startswith(("https://", "http://")) or "#" in self.public_url):
+            raise ValueError("public_url must be http(s)://host[:port][/path]")
+        return self
+
+
+class SenderSettings(Section):
+    """Something messages are sent from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: Name
+    kind: SenderKind
+    channels: Annotated[list[Name], Field(min_length=1)]
+    from_: str | None = Field(None, alias="from", description="E.164, short code or alphanumeric id")
+    messaging_service_sid: Annotated[str, Field(pattern="^MG[0-9a-fA-F]{32}$")] | None = None
+    countries: list[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = Field(
+        default_factory=list, description="recipients' countries it serves; empty: any that its kind reaches"
+    )
+    rate: Annotated[float, Field(gt=0)] | None = Field(None, description="segments a second; messages on WhatsApp")
+    registered: bool = Field(True, description="its campaign or verification is approved")
+    weight: Annotated[int, Field(ge=0)] = Field(1, description="share among equal senders")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SenderSettings:
+        if (self.from_ is None) == (self.messaging_service_sid is None):
+            raise ValueError("give either from or messaging_service_sid")
+        if self.kind in _NEEDS_E164 and self.from_ is not None and not is_e164(self.from_):
+            raise ValueError(f"from of a {self.kind} sender must be E.164, for example +15017122661")
+        return self
+
+    def as_sender(self) -> Sender:
+        """The value that policies choose from."""
+        origin = MessagingService(self.messaging_service_sid) if self.messaging_service_sid else None
+        return Sender(
+            name=self.name,
+            kind=self.kind,
+            channels=frozenset(ChannelName(channel) for channel in self.channels),
+            origin=origin or FromNumber(self.from_ or ""),
+            country=country_of_e164(self.from_) if self.from_ else None,
+            countries=frozenset(self.countries),
+            rate=self.rate or DEFAULT_RATES[self.kind],
+            registered=self.registered,
+            weight=self.weight,
+        )
+
+
+_NEEDS_E164 = {SenderKind.LONG_CODE, SenderKind.TEN_DLC, SenderKind.TOLL_FREE, SenderKind.WHATSAPP}
+
+
+class PolicySettings(Section):
+    """Which policy decides."""
+
+    file: Path | None = Field(None, description="absent: the shipped policy")
+
+
+class DispatchSettings(Section):
+    """Durations in seconds."""
+
+    ack_wait: float = Field(30, gt=1, description="without a sign of life for so long, another process may take over")
+    timeout: float = Field(10, gt=0, description="for the provider's answer")
+    concurrency: int = Field(64, ge=1, description="requests in flight per sender")
+    lease: float = Field(6, ge=2, description="a sender whose owner is silent for so long gets another owner")
+    bulk_share: float = Field(0.05, ge=0, lt=1, description="of a sender's rate that bulk keeps under load")
+    drain: float = Field(20, ge=0, description="for sends in flight when the router stops")
+
+
+class RetrySettingsModel(Section):
+    """For what is safe to try again; durations in seconds."""
+
+    base: float = Field(2, gt=0, description="first pause; doubled each time, with jitter")
+    cap: float = Field(300, gt=0, description="longest pause")
+    attempts: int = Field(5, ge=1, description="attempts on one step of the plan")
+    slow_base: float = Field(60, gt=0, description="first pause when the carrier is congested")
+    slow_cap: float = Field(3600, gt=0)
+
+
+class ReconcileSettings(Section):
+    """Attempts of unknown outcome; durations in seconds."""
+
+    wait: float = Field(30, ge=0, description="for the attempt's callback, before the provider's list is searched")
+    settle: float = Field(120, ge=0, description="still nothing after so long: on_unknown decides")
+
+
+class SessionSettings(Section):
+    """WhatsApp's 24-hour window."""
+
+    hours: float = Field(24, gt=0, description="from the recipient's last message")
+    margin: float = Field(300, ge=0, description="seconds before its end at which it counts as closed")
+
+
+class ConsentSettings(Section):
+    """What a STOP reaches."""
+
+    stop_scope: Literal["all", "channel", "sender"] = Field("all", description="what a STOP keyword or 21610 covers")
+
+
+class InboundSettings(Section):
+    """Answers to recipients; empty means no answer."""
+
+    reply: str = Field("", description="to every message that is no keyword")
+    stop_reply: str = Field("You will get no more messages from us. Reply START to change your mind.")
+    start_reply: str = Field("You will get our messages again. Reply STOP to end them.")
+    help_reply: str = Field("Reply STOP to get no more messages, START to get them again.")
+
+
+class LogSettings(Section):
+    """structlog."""
+
+    format: Literal["auto", "json", "console"] = Field("auto", description="auto: readable on a terminal, else JSON")
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    nats: NatsSettings = NatsSettings()
+    streams: StreamSettings = StreamSettings()
+    http: HttpSettings = HttpSettings()
+    senders: list[SenderSettings] = Field(default_factory=list)
+    templates: dict[str, dict[str, str]] = Field(default_factory=dict)
+    providers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    policy: PolicySettings = PolicySettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    retry: RetrySettingsModel = RetrySettingsModel()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    sessions: SessionSettings = SessionSettings()
+    consent: ConsentSettings = ConsentSettings()
+    inbound: InboundSettings = InboundSettings()
+    logs: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings calls it with all five
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what the file says, which arrives as init arguments."""
+        return env_settings, dotenv_settings, init_settings
+
+    @model_validator(mode="after")
+    def _unique_senders(self) -> Settings:
+        names = [sender.name for sender in self.senders]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"senders: the name {sorted(twice)[0]!r} is given twice")
+        return self
+
+    def template_entries(self) -> dict[str, TemplateEntry]:
+        """`[templates.<name>]`: a category, and a content SID for each language, in fallback order."""
+        return {
+            name: TemplateEntry(
+                name=name,
+                category=table.get("category", "utility"),
+                languages={language: sid for language, sid in table.items() if language != "category"},
+            )
+            for name, table in self.templates.items()
+        }
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> tuple[Settings, Mapping[str, str]]:
+    """The settings, and the environment (with `.env` under it) that providers take their secrets from.
+
+    Raises `ConfigError` that names the file, the field and what to do.
+    """
+    own = dict(os.environ if environ is None else environ)
+    merged = {name: value for name, value in dotenv_values(".env").items() if value is not None} | own
+    path = path or (Path(merged["POINTSMAN_CONFIG"]) if merged.get("POINTSMAN_CONFIG") else None)
+    given = _read(path)
+    if "senders" not in given and (default := default_senders(merged)):
+        given["senders"] = default
+    dotenv = Path(".env") if Path(".env").exists() else None
+    try:
+        return Settings(_env_file=dotenv, **given), merged
+    except ValidationError as exc:
+        raise ConfigError(_describe(exc, path)) from None
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        path = Path(DEFAULT_FILE)
+        if not path.exists():
+            return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.__class__.__name__}") from None
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path}: {exc}") from None
+
+
+def _describe(exc: ValidationError, path: Path | None) -> str:
+    rows = []
+    for error in exc.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in error["loc"]) or "configuration"
+        what = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+        rows.append(f"{where}: {what}")
+    return f"{path or DEFAULT_FILE}: " + "; ".join(rows)
+
+
+def default_senders(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Senders made from Twilio's usual environment variables, when the file names none."""
+    senders: list[dict[str, Any]] = []
+    if number := environ.get("TWILIO_FROM_NUMBER"):
+        senders.append({"name": "default", "kind": "long-code", "channels": ["sms", "mms"], "from": number})
+    if service := environ.get("TWILIO_MESSAGING_SERVICE_SID"):
+        row = {"name": "service", "kind": "messaging-service", "channels": ["sms", "mms"]}
+        senders.append({**row, "messaging_service_sid": service})
+    if number := environ.get("TWILIO_WHATSAPP_FROM"):
+        row = {"name": "whatsapp", "kind": "whatsapp", "channels": ["whatsapp"]}
+        senders.append({**row, "from": number.removeprefix("whatsapp:")})
+    return senders

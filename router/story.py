@@ -1,0 +1,146 @@
+"""The story of one notification, as the delivery log tells it.
+
+Every event of the log carries, in a header, the state of its notification after that event (`Snapshot`). Events of one
+notification are appended one after the other, each by compare-and-set on the one before, so the newest event alone says
+all that is needed to go on: one read, however long the story is (docs/decisions/0003-snapshot-in-every-event.md).
+
+A snapshot holds no personal data: the recipient is found through the notification itself, by its sequence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from channels.model import ChannelName, Form
+from channels.status import DeliveryStatus
+from policies.model import Step
+from router.clock import rfc3339
+
+SNAPSHOT = "Pointsman-Story"
+#: Refused publications that are remembered: a redelivery comes within the next few.
+_REFUSED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What every event repeats of its notification."""
+
+    source: str
+    notification_id: str
+    lane: str
+    category: str | None
+    recipient: str | None
+    metadata: Mapping[str, str]
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to send, as far as the log knows it."""
+
+    number: int  #: from 1
+    step: int  #: index into the plan
+    status: DeliveryStatus
+    provider_message_id: str | None = None
+    #: What was decided when it failed: "retry@<RFC 3339>", "step@<index>", "give_up"; empty while nothing was.
+    next: str = ""
+
+    def moved(self, status: DeliveryStatus, provider_message_id: str | None, next_move: str = "") -> Attempt:
+        """After one more event."""
+        known = provider_message_id or self.provider_message_id
+        return replace(self, status=status, provider_message_id=known, next=next_move)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a notification after one event."""
+
+    fingerprint: str  #: of the content; empty while only malformed bodies were seen under this id
+    notification_sequence: int  #: where the notification itself stands in its stream
+    plan: tuple[Step, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    closed: bool = False  #: an event said that nothing more will be attempted
+    events: int = 0  #: how many events there are
+    until: datetime | None = None  #: deferred: when the policy is asked again
+    refused: tuple[int, ...] = ()  #: sequences of publications under this id that were refused, newest last
+
+    def attempt(self, number: int) -> Attempt | None:
+        """The attempt with this number; None before it was claimed."""
+        return self.attempts[number - 1] if 0 < number <= len(self.attempts) else None
+
+    @property
+    def latest(self) -> Attempt | None:
+        """The attempt that was begun last."""
+        return self.attempts[-1] if self.attempts else None
+
+    def tries_on(self, step: int) -> int:
+        """How many attempts were made on this step of the plan."""
+        return sum(attempt.step == step for attempt in self.attempts)
+
+    def with_attempt(self, attempt: Attempt) -> Snapshot:
+        """With this attempt begun, or moved on."""
+        before, after = self.attempts[: attempt.number - 1], self.attempts[attempt.number :]
+        return replace(self, attempts=(*before, attempt, *after), events=self.events + 1)
+
+    def wakes_after(self, now: datetime) -> bool:
+        """Whether it is deferred and its time has not come."""
+        return self.until is not None and self.until > now
+
+    def refusing(self, sequence: int) -> Snapshot:
+        """After the publication at this sequence was refused."""
+        return replace(self, refused=(*self.refused, sequence)[-_REFUSED:], events=self.events + 1)
+
+    def dump(self) -> str:
+        """For the header: compact, ASCII, versioned."""
+        steps = [[step.channel, step.form, step.sender, step.content_sid, step.language] for step in self.plan]
+        attempts = [[a.number, a.step, a.status, a.provider_message_id, a.next] for a in self.attempts]
+        until = rfc3339(self.until) if self.until else None
+        row = [1, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events, until]
+        return json.dumps([*row, list(self.refused)], separators=(",", ":"))
+
+    @classmethod
+    def load(cls, text: str) -> Snapshot:
+        """Read a header back."""
+        version, *row = json.loads(text)
+        if version != 1:
+            raise ValueError(f"the delivery log was written by a later version (story format {version})")
+        fingerprint, sequence, steps, attempts, closed, events, until, refused = row
+        return cls(
+            fingerprint=fingerprint,
+            notification_sequence=sequence,
+            plan=tuple(_step(row) for row in steps),
+            attempts=tuple(
+                Attempt(n, step, DeliveryStatus(status), sid, move) for n, step, status, sid, move in attempts
+            ),
+            closed=bool(closed),
+            events=events,
+            until=datetime.fromisoformat(until) if until else None,
+            refused=tuple(refused),
+        )
+
+
+def _step(row: list[Any]) -> Step:
+    channel, form, sender, content_sid, language = row
+    return Step(ChannelName(channel), Form(form), sender, content_sid, language)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A snapshot, and where in the log it stands: what the next event is compared with."""
+
+    source: str
+    notification_id: str
+    sequence: int = 0  #: of the newest event; 0: none yet
+    snapshot: Snapshot = field(default_factory=lambda: Snapshot("", 0))
+    owner: str = ""  #: who appended the newest event
+    at: datetime | None = None  #: when the newest event was stored, by the server's clock
+    about: About | None = None  #: what its events repeat of the notification
+
+    @property
+    def begun(self) -> bool:
+        """Whether a notification with this id was taken; malformed bodies under the id do not count."""
+        return bool(self.snapshot.fingerprint)

@@ -1,0 +1,191 @@
+"""Streams, buckets and consumers: declared here and nowhere else, created or updated at start.
+
+What an operator tuned by hand (limits, placement) is left alone; what the router depends on is enforced where the
+server can change it, and stops the start with a sentence where it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from channels.model import Lane
+from router import subjects
+from router.jetstream import JetStream, StoreRefusedError
+from router.settings import Settings
+
+#: Message schedules came with 2.12; 2.12.3 and 2.12.4 could lose messages of replicated work queues.
+MINIMUM_SERVER = (2, 12, 5)
+
+INTAKE, FOLLOW_UP, WAKE = "intake", "follow-up", "wake"
+SESSIONS, CONSENT, REACH, SENDERS, META = "sessions", "consent", "reach", "senders", "pointsman"
+BUCKETS = (SESSIONS, CONSENT, REACH, SENDERS, META)
+
+#: Statuses after which something has to be done: the next attempt, the search for an unknown one, the end.
+FOLLOWED = ("failed", "undelivered", "unknown", "canceled")
+
+_DAY = 86_400 * 10**9  # nanoseconds
+_SECOND = 10**9
+#: The server cannot change these on an existing stream.
+_FIXED = ("retention", "storage")
+
+
+class TopologyError(Exception):
+    """The NATS server or something on it does not fit; the message says what differs and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """One stream as the router needs it."""
+
+    name: str
+    subjects: tuple[str, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, replicas: int) -> dict[str, Any]:
+        """As the JetStream API takes it."""
+        base = {
+            "name": self.name,
+            "subjects": list(self.subjects),
+            "retention": "limits",
+            "storage": "file",
+            "num_replicas": replicas,
+            "allow_direct": True,
+        }
+        return {**base, **self.extra}
+
+
+def streams(settings: Settings) -> list[StreamPlan]:
+    """Every stream of the contract."""
+    ages = settings.streams
+    return [
+        StreamPlan(subjects.NOTIFICATIONS, ("notifications.>",), {"max_age": int(ages.notifications_max_age * _DAY)}),
+        StreamPlan(subjects.OUTBOX, ("outbox.>",), {"retention": "workqueue"}),
+        StreamPlan(subjects.DELIVERIES, ("deliveries.>",), {"max_age": int(ages.deliveries_max_age * _DAY)}),
+        StreamPlan(
+            subjects.TIMERS,
+            ("timers.>", "wake.>"),
+            {"retention": "workqueue", "allow_msg_schedules": True, "allow_msg_ttl": True, "allow_rollup_hdrs": True},
+        ),
+        StreamPlan(subjects.INBOUND, ("inbound.>",), {"max_age": int(ages.inbound_max_age * _DAY)}),
+        StreamPlan(subjects.DEADLETTERS, ("deadletters.>",), {"max_age": int(ages.deadletters_max_age * _DAY)}),
+        *(bucket_stream(settings.streams.bucket_prefix + name) for name in BUCKETS),
+    ]
+
+
+def bucket_stream(bucket: str) -> StreamPlan:
+    """A key-value bucket is a stream that keeps the last message of each subject."""
+    return StreamPlan(
+        f"KV_{bucket}",
+        (f"$KV.{bucket}.>",),
+        {
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "deny_delete": True,
+            "allow_rollup_hdrs": True,
+            "allow_msg_ttl": True,
+        },
+    )
+
+
+def dispatch_consumer(sender: str, lane: str) -> str:
+    """The name of the consumer for one sender's lane."""
+    return f"dispatch-{sender}-{lane}"
+
+
+def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """Every durable consumer, with its stream."""
+    wait = int(settings.dispatch.ack_wait * _SECOND)
+    rows = [
+        (subjects.NOTIFICATIONS, _consumer(INTAKE, wait, ("notifications.>",), max_ack_pending=5_000)),
+        (
+            subjects.DELIVERIES,
+            _consumer(FOLLOW_UP, wait, tuple(f"deliveries.*.{status}.>" for status in FOLLOWED), max_ack_pending=1_000),
+        ),
+        (subjects.TIMERS, _consumer(WAKE, wait, ("wake.>",), max_ack_pending=1_000)),
+    ]
+    for sender in settings.senders:
+        for lane in Lane:
+            name = dispatch_consumer(sender.name, lane)
+            filters = (subjects.outbox_lane(sender.name, lane),)
+            rows.append((subjects.OUTBOX, _consumer(name, wait, filters, max_ack_pending=1_000)))
+    return rows
+
+
+def _consumer(name: str, ack_wait: int, filters: tuple[str, ...], *, max_ack_pending: int) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "durable_name": name,
+        "ack_policy": "explicit",
+        "ack_wait": ack_wait,
+        "max_deliver": -1,  # giving up is a decision of the router, with a dead letter, never of the server
+        "max_ack_pending": max_ack_pending,
+        "deliver_policy": "all",
+    }
+    if len(filters) == 1:
+        return {**config, "filter_subject": filters[0]}
+    return {**config, "filter_subjects": list(filters)}
+
+
+def check_server(version: str) -> None:
+    """Stop at a server that lacks what the router is built on."""
+    numbers = version.split("-", maxsplit=1)[0].split(".")
+    if tuple(int(part) for part in numbers[:3]) < MINIMUM_SERVER:
+        raise TopologyError(
+            f"The NATS server is {version}; Pointsman needs 2.12.5 or later "
+            "(message schedules; earlier 2.12 could lose messages of replicated work queues)."
+        )
+
+
+async def provision(js: JetStream, settings: Settings) -> None:
+    """Create or update everything. Safe to run from several routers at once."""
+    for plan in streams(settings):
+        await _ensure_stream(js, plan.config(settings.nats.replicas))
+    for stream, config in consumers(settings):
+        await ensure_consumer(js, stream, config)
+
+
+async def missing(js: JetStream, settings: Settings) -> list[str]:
+    """Streams that are not there: what readiness reports."""
+    present = await _names(js)
+    return [plan.name for plan in streams(settings) if plan.name not in present]
+
+
+async def _names(js: JetStream) -> set[str]:
+    names: set[str] = set()
+    while True:
+        page = await js.api("STREAM.NAMES", {"offset": len(names)})
+        names |= set(page.get("streams") or [])
+        if len(names) >= page["total"] or not page.get("streams"):
+            return names
+
+
+async def _ensure_stream(js: JetStream, wanted: dict[str, Any]) -> None:
+    name = wanted["name"]
+    if name not in await _names(js):
+        await _create_stream(js, wanted)
+        return
+    current = (await js.api(f"STREAM.INFO.{name}"))["config"]
+    if differing := [key for key in _FIXED if current.get(key) != wanted[key]]:
+        what = ", ".join(f"{key} is {current.get(key)!r} and must be {wanted[key]!r}" for key in differing)
+        raise TopologyError(f"stream {name} exists and conflicts: {what}. Rename or remove it, then start again.")
+    if any(current.get(key) != value for key, value in wanted.items()):
+        await _apply(js, f"STREAM.UPDATE.{name}", {**current, **wanted}, f"stream {name}")
+
+
+async def _create_stream(js: JetStream, wanted: dict[str, Any]) -> None:
+    await _apply(js, f"STREAM.CREATE.{wanted['name']}", wanted, f"stream {wanted['name']}")
+
+
+async def ensure_consumer(js: JetStream, stream: str, config: dict[str, Any]) -> None:
+    """Create a durable consumer, or bring it up to date; its position is kept."""
+    subject = f"CONSUMER.CREATE.{stream}.{config['durable_name']}"
+    what = f"consumer {config['durable_name']} of stream {stream}"
+    await _apply(js, subject, {"stream_name": stream, "config": config}, what)
+
+
+async def _apply(js: JetStream, subject: str, request: dict[str, Any], what: str) -> None:
+    try:
+        await js.api(subject, request)
+    except StoreRefusedError as exc:
+        raise TopologyError(f"{what} cannot be made as the router needs it: {exc}") from exc

@@ -1,0 +1,138 @@
+"""Tracking: what the provider reports becomes delivery events, in an order that never goes backwards.
+
+A callback may come late, twice, before the provider's own answer has been recorded, or for an attempt whose outcome
+nobody knew: then its reference, carried by the callback URL, reveals the provider's id and the attempt is accepted.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import structlog
+
+from channels.errors import BY_CLASS
+from channels.model import StatusReport
+from channels.reasons import Reason
+from channels.status import ARRIVED, ENDED_BADLY, DeliveryStatus, advances
+from router.clock import Clock
+from router.events import Happening
+from router.ledger import ConflictError, Ledger
+from router.moves import Mover
+from router.recipients import Hasher
+from router.story import Attempt, Story
+
+log = structlog.get_logger(__name__)
+
+_BEFORE_ACCEPTED = frozenset({DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN})
+
+
+class Outcome(Enum):
+    """What became of a report."""
+
+    RECORDED = "recorded"  #: news: appended to the log
+    REPEATED = "repeated"  #: known already, or late: appended nowhere
+    STRANGE = "strange"  #: no attempt of ours, or a word we do not know
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Appends reports to the log."""
+
+    ledger: Ledger
+    hasher: Hasher
+    mover: Mover
+    clock: Clock
+
+    async def record(self, report: StatusReport) -> Outcome:
+        """Append what is news. Raises `StoreUnavailableError` when it was not stored: let the provider repeat it."""
+        outcome = await self._record(report)
+        ref = report.ref
+        log.info(
+            "callback." + outcome.value,
+            provider_message_id=report.provider_message_id,
+            provider_status=report.provider_status,
+            **({"source": ref.source, "notification_id": ref.notification_id, "attempt": ref.attempt} if ref else {}),
+        )
+        return outcome
+
+    async def _record(self, report: StatusReport) -> Outcome:
+        ref, status = report.ref, report.status
+        if ref is None or status is None or not self._is_ours(report):
+            return Outcome.STRANGE
+        while True:
+            story = await self.ledger.read(ref.source, ref.notification_id)
+            attempt = story.snapshot.attempt(ref.attempt)
+            if attempt is None or not _same_message(attempt, report):
+                return Outcome.STRANGE
+            if not advances(attempt.status, status):
+                return Outcome.REPEATED
+            try:
+                await self._append(story, attempt, report, status)
+            except ConflictError:
+                continue
+            return Outcome.RECORDED
+
+    def _is_ours(self, report: StatusReport) -> bool:
+        """The signature says that the provider sent it; the token, that it speaks of an attempt that we made."""
+        assert report.ref is not None
+        expected = self.hasher.token(report.ref.source, report.ref.notification_id, report.ref.attempt)
+        return hmac.compare_digest(expected.encode(), report.ref.token.encode())
+
+    async def _append(self, story: Story, attempt: Attempt, report: StatusReport, status: DeliveryStatus) -> None:
+        if attempt.status in _BEFORE_ACCEPTED:
+            story, attempt = await self._reveal(story, attempt, report)
+            if not advances(attempt.status, status):
+                return
+        await self._add(story, attempt, report, status, None)
+
+    async def _reveal(self, story: Story, attempt: Attempt, report: StatusReport) -> tuple[Story, Attempt]:
+        """The provider speaks of it, so it was accepted: said before anything else, under the provider's id."""
+        reason = Reason.RESOLVED_BY_CALLBACK if attempt.status is DeliveryStatus.UNKNOWN else None
+        return await self._add(story, attempt, report, DeliveryStatus.ACCEPTED, reason)
+
+    async def _add(
+        self, story: Story, attempt: Attempt, report: StatusReport, status: DeliveryStatus, reason: Reason | None
+    ) -> tuple[Story, Attempt]:
+        move = ""
+        if status in ENDED_BADLY and attempt == story.snapshot.latest and status is not DeliveryStatus.CANCELED:
+            move = self.mover.after_report(report.error, story.snapshot, attempt.step)
+        moved = attempt.moved(status, report.provider_message_id, move)
+        happening = self._happening(story, moved, report, reason)
+        snapshot = story.snapshot.with_attempt(moved)
+        snapshot = replace(snapshot, closed=snapshot.closed or happening.final)
+        assert story.about is not None
+        return await self.ledger.append(story.about, happening, snapshot, after=story.sequence), moved
+
+    def _happening(self, story: Story, attempt: Attempt, report: StatusReport, reason: Reason | None) -> Happening:
+        step = story.snapshot.plan[attempt.step]
+        if reason is None and attempt.status in ENDED_BADLY:
+            reason = _reason_of(report, attempt.status)
+        accepted = attempt.status is DeliveryStatus.ACCEPTED
+        return Happening(
+            attempt.status.value,
+            report.reported_at or self.clock(),
+            final=attempt.status in ARRIVED or (attempt.status is DeliveryStatus.CANCELED),
+            channel=step.channel,
+            form=step.form.value,
+            attempt=attempt.number,
+            sender=step.sender,
+            provider=report.provider,
+            provider_message_id=report.provider_message_id,
+            provider_status=None if accepted else report.provider_status,
+            reason=reason,
+            error=report.error if attempt.status in ENDED_BADLY else None,
+        )
+
+
+def _same_message(attempt: Attempt, report: StatusReport) -> bool:
+    return attempt.provider_message_id in {None, report.provider_message_id}
+
+
+def _reason_of(report: StatusReport, status: DeliveryStatus) -> Reason:
+    if status is DeliveryStatus.CANCELED:
+        return Reason.CANCELED
+    if report.error is None or report.error.error_class not in BY_CLASS:
+        return Reason.UNDELIVERABLE
+    return BY_CLASS[report.error.error_class].reason
