@@ -70,11 +70,9 @@ def _reaches_us_and_canada(sender: Sender) -> bool:
     match sender.kind:
         case SenderKind.ALPHANUMERIC:
             return False
-        case SenderKind.MESSAGING_SERVICE:
-            return True  # the provider picks a number of the pool that may
         case SenderKind.LONG_CODE:
             return sender.country in US_AND_CANADA
-        case _:
+        case _:  # short codes and Messaging Services name no country: the provider knows which of its numbers may
             return sender.country is None or sender.country in US_AND_CANADA
 
 

@@ -25,12 +25,14 @@ from router.clock import Clock
 from router.consent import ConsentKeeper
 from router.events import Happening
 from router.jetstream import StoreUnavailableError
+from router.leases import Presence
 from router.ledger import ConflictError, Ledger
 from router.moves import Mover
 from router.outbox import OutboxItem
 from router.recipients import Hasher, Recipients
 from router.rendering import outbound_message
 from router.story import Attempt, Story
+from router.workers import LaterError
 
 log = structlog.get_logger(__name__)
 
@@ -38,14 +40,6 @@ log = structlog.get_logger(__name__)
 _HOLD = 1.0
 #: Seconds beyond the provider's time-out that a live owner may need to record its outcome.
 _GRACE = 3.0
-
-
-class BusyError(Exception):
-    """Somebody is sending this attempt right now; look again after so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"claimed a moment ago; look again in {seconds:.1f} s")
-        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +54,13 @@ class Attempts:
     hasher: Hasher
     mover: Mover
     clock: Clock
+    presence: Presence
     timeout: float  #: seconds the channel may take
 
     async def make(self, item: OutboxItem) -> SendReceipt | SendError | None:
         """The whole attempt. Done when it returns: the item may then be acknowledged. None: there was nothing to send.
 
-        Raises `BusyError` when another process is at it, and `StoreUnavailableError` when it could not be claimed.
+        Raises `LaterError` when another process is at it, and `StoreUnavailableError` when it could not be claimed.
         """
         if happening := self._no_longer_wanted(item):
             await self._close(item, happening)
@@ -132,8 +127,8 @@ class Attempts:
             return
         assert story.at is not None
         age = (self.clock() - story.at) / timedelta(seconds=1)
-        if (left := self.timeout + _GRACE - age) > 0:
-            raise BusyError(left)
+        if (left := self.timeout + _GRACE - age) > 0 and await self.presence.lives(story.owner):
+            raise LaterError("its owner is sending it now", min(left, _GRACE))
         log.warning("attempt.claim_without_outcome", **_keys(item), age=round(age, 1))
         await self._record(
             item.on(story), story, OutcomeUnknownError("a process died before it recorded the outcome"), crashed=True

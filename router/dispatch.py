@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from channels.model import Sender
 from router.attempts import Attempts
-from router.deadletters import DeadLetters
 from router.jetstream import JetStream
-from router.leases import Leases
+from router.leases import Leases, Presence
 from router.sending import SenderQueue
 from router.settings import DispatchSettings
+from router.workers import Settler
 
 
 @dataclass
@@ -22,10 +22,11 @@ class Dispatch:
     js: JetStream
     senders: Mapping[str, Sender]
     attempts: Attempts
-    dead_letters: DeadLetters
+    settler: Settler
     settings: DispatchSettings
     bucket: str  #: where leases live
     instance: str
+    presence: Presence
     queues: dict[str, SenderQueue] = field(default_factory=dict)
     _leases: Leases | None = None
 
@@ -35,6 +36,7 @@ class Dispatch:
             self.js,
             self.bucket,
             self.instance,
+            self.presence,
             sorted(self.senders),
             self.settings.lease,
             gained=self._gained,
@@ -49,7 +51,7 @@ class Dispatch:
             await self._leases.stop()
 
     async def _gained(self, sender: str) -> None:
-        queue = SenderQueue(self.js, self.senders[sender], self.attempts, self.dead_letters, self.settings)
+        queue = SenderQueue(self.js, self.senders[sender], self.attempts, self.settler, self.settings)
         self.queues[sender] = queue
         await queue.start()
 

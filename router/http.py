@@ -5,6 +5,7 @@ Plain ASGI: a webhook is two exact paths, a size limit and a signature, and noth
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -27,13 +28,22 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NOT_FOUND = WebhookReply(404, "text/plain", b"not found\n")
 TOO_LARGE = WebhookReply(413, "text/plain", b"the body is too large\n")
+INCOMPLETE = WebhookReply(408, "text/plain", b"the body did not arrive\n")
 METHOD = WebhookReply(405, "text/plain", b"use POST\n")
 TRY_AGAIN = WebhookReply(503, "text/plain", b"could not be stored; try again\n")
 STORED = WebhookReply(204)
 
 
+#: Seconds that the next part of a body may take: a webhook's body is one packet.
+_PATIENCE = 10.0
+
+
 class BodyTooLargeError(Exception):
     """More bytes than the limit."""
+
+
+class BodyIncompleteError(Exception):
+    """The sender went away or stalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,8 @@ class WebhookApp:
             return await handlers[kind](provider, request)
         except BodyTooLargeError:
             return TOO_LARGE
+        except (BodyIncompleteError, TimeoutError):
+            return INCOMPLETE
         except CallbackError as exc:
             log.warning("webhook.refused", provider=provider, kind=kind, status=exc.status, why=str(exc))
             return WebhookReply(exc.status, "text/plain", f"{exc}\n".encode())
@@ -100,7 +112,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         raise BodyTooLargeError
     parts, size = [], 0
     while True:
-        message = await receive()
+        async with asyncio.timeout(_PATIENCE):
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BodyIncompleteError
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
@@ -119,15 +134,18 @@ async def respond(send: Send, reply: WebhookReply) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def page(answer: Callable[[], Awaitable[WebhookReply]]) -> ASGIApp:
-    """An ASGI app for one GET page."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the ASGI signature
-        await respond(send, await answer())
-
-    return app
-
-
 def as_json(status: int, value: object) -> WebhookReply:
     """A JSON answer."""
     return WebhookReply(status, "application/json", json.dumps(value).encode() + b"\n")
+
+
+def admin_app(alive: Callable[[], Awaitable[WebhookReply]], ready: Callable[[], Awaitable[WebhookReply]]) -> ASGIApp:
+    """What operators and orchestrators look at."""
+    pages = {"/healthz": alive, "/readyz": ready}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the ASGI signature
+        if scope["type"] == "http":
+            answer = pages.get(scope["path"])
+            await respond(send, await answer() if answer else NOT_FOUND)
+
+    return app

@@ -24,6 +24,34 @@ log = structlog.get_logger(__name__)
 _PRESENCE, _LEASE = "router", "lease"
 
 
+class Presence:
+    """Signs of life of the routers: a key each, which expires."""
+
+    def __init__(self, js: JetStream, bucket: str, instance: str, seconds: float) -> None:
+        self._js = js
+        self._bucket = Bucket(js, bucket)
+        self._instance = instance  #: no dot in it
+        self._seconds = seconds
+
+    async def beat(self) -> None:
+        """This router lives."""
+        await self._bucket.put(f"{_PRESENCE}.{self._instance}", b"{}", ttl=self._seconds)
+
+    async def leave(self) -> None:
+        """This router stops."""
+        await self._bucket.delete(f"{_PRESENCE}.{self._instance}")
+
+    async def routers(self) -> list[str]:
+        """Those that live."""
+        stored = await self._js.last_of_each(self._bucket.stream, self._bucket.subject(f"{_PRESENCE}.*"))
+        return [each.subject.rsplit(".", 1)[1] for each in stored if "KV-Operation" not in each.headers]
+
+    async def lives(self, owner: str) -> bool:
+        """Whether the router that an event's owner mark begins with gives signs of life."""
+        instance = owner.partition(".")[0]
+        return instance == self._instance or instance in await self.routers()
+
+
 @dataclass(slots=True)
 class _Held:
     revision: int
@@ -38,6 +66,7 @@ class Leases:
         js: JetStream,
         bucket: str,
         instance: str,
+        presence: Presence,
         senders: Sequence[str],
         seconds: float,
         *,
@@ -47,6 +76,7 @@ class Leases:
         self._js = js
         self._bucket = Bucket(js, bucket)
         self._instance = instance
+        self._presence = presence
         self._senders = senders
         self._seconds = seconds
         self._gained = gained
@@ -70,7 +100,7 @@ class Leases:
         for sender in list(self._held):
             await self._give_up(sender)
         try:
-            await self._bucket.delete(f"{_PRESENCE}.{self._instance}")
+            await self._presence.leave()
         except StoreError:
             log.debug("leases.left_to_expire")
 
@@ -85,19 +115,14 @@ class Leases:
             await asyncio.sleep(max(0.05, self._seconds / 4 - (time.monotonic() - started)))
 
     async def _round(self) -> None:
-        await self._bucket.put(f"{_PRESENCE}.{self._instance}", b"{}", ttl=self._seconds)
-        living = await self._living()
+        await self._presence.beat()
+        living = await self._presence.routers()
         for sender in self._senders:
             mine = ranked(sender, living) == self._instance
             if sender in self._held:
                 await (self._renew(sender) if mine else self._give_up(sender))
             elif mine:
                 await self._acquire(sender)
-
-    async def _living(self) -> list[str]:
-        subject = self._bucket.subject(f"{_PRESENCE}.*")
-        stored = await self._js.last_of_each(self._bucket.stream, subject)
-        return [each.subject.rsplit(".", 1)[1] for each in stored if "KV-Operation" not in each.headers]
 
     async def _acquire(self, sender: str) -> None:
         stored = await self._js.last(self._bucket.stream, self._bucket.subject(f"{_LEASE}.{sender}"))

@@ -5,32 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 
 import structlog
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
-from channels.errors import ProviderThrottledError, SendError
-from channels.model import SMS, Lane, Sender, SendReceipt, Text
-from channels.reasons import Reason
+from channels.errors import ProviderThrottledError
+from channels.model import SMS, Lane, Sender, Text
 from channels.segments import count_segments
 from router import subjects, topology
-from router.attempts import Attempts, BusyError
-from router.deadletters import DeadLetters
-from router.jetstream import JetStream, Puller, StoreUnavailableError, acknowledge, give_back, still_working
+from router.attempts import Attempts
+from router.jetstream import JetStream, Puller
 from router.outbox import OutboxItem, item_of
 from router.pacing import LaneChooser, Pacer
 from router.rendering import content_of
 from router.settings import DispatchSettings
+from router.workers import Settler
 
 log = structlog.get_logger(__name__)
 
 #: Seconds of a sender's rate that are fetched ahead: enough to hide a round trip, little enough to lose nothing by.
 _AHEAD = 0.5
-#: A message whose handling failed by a fault of ours is tried again this often before it goes to a person.
-_FAULTS = 5
 _PAUSE_WITHOUT_HINT = 5.0  #: seconds, when the provider says "too fast" and not for how long
 
 
@@ -42,14 +37,14 @@ class SenderQueue:
         js: JetStream,
         sender: Sender,
         attempts: Attempts,
-        dead_letters: DeadLetters,
+        settler: Settler,
         settings: DispatchSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._js = js
         self._sender = sender
         self._attempts = attempts
-        self._dead_letters = dead_letters
+        self._settler = settler
         self._settings = settings
         self._clock = clock
         self._pacer = Pacer(sender.rate, clock())
@@ -79,7 +74,7 @@ class SenderQueue:
             self._tasks[0].cancel()
         for lane in self._waiting.values():
             while lane:
-                await self._give_back(lane.popleft(), 0.0)
+                await self._settler.give_back(lane.popleft(), 0.0)
         if self._sending:
             await asyncio.wait(list(self._sending), timeout=within)
         for task in self._tasks:
@@ -124,7 +119,7 @@ class SenderQueue:
         return msg
 
     def _begin(self, msg: Msg) -> None:
-        task = asyncio.create_task(self._handle(msg))
+        task = asyncio.create_task(self._settler.handle(self._send, msg))
         self._sending[task] = msg
         task.add_done_callback(self._ended)
 
@@ -132,63 +127,14 @@ class SenderQueue:
         self._sending.pop(task, None)
         self._slots.release()
 
-    async def _handle(self, msg: Msg) -> None:
-        """Send one message and tell JetStream what became of it."""
-        try:
-            item = item_of(msg)
-            self._pacer.charge(cost(item), self._clock())
-            outcome = await self._attempts.make(item)
-        except BusyError as exc:
-            await self._give_back(msg, exc.seconds)
-        except StoreUnavailableError as exc:
-            log.warning("dispatch.store_unavailable", sender=self._sender.name, why=str(exc))
-            await self._give_back(msg, 1.0)
-        except Exception:
-            log.exception("dispatch.fault", sender=self._sender.name, subject=msg.subject)
-            await self._after_fault(msg)
-        else:
-            self._heed(outcome)
-            await self._settle(partial(acknowledge, self._js.client, msg))
-
-    def _heed(self, outcome: SendReceipt | SendError | None) -> None:
+    async def _send(self, msg: Msg) -> None:
+        item = item_of(msg)
+        self._pacer.charge(cost(item), self._clock())
+        outcome = await self._attempts.make(item)
         if isinstance(outcome, ProviderThrottledError):
             seconds = outcome.retry_after or _PAUSE_WITHOUT_HINT
             log.warning("sender.paused", sender=self._sender.name, seconds=seconds, code=outcome.provider_code)
             self._pacer.pause(self._clock() + seconds)
-
-    async def _after_fault(self, msg: Msg) -> None:
-        """A fault of ours: again after a while, and in the end to a person; never dropped."""
-        deliveries = msg.metadata.num_delivered
-        if deliveries < _FAULTS:
-            await self._give_back(msg, min(60.0, 2.0**deliveries))
-            return
-        _, _, _, source, notification_id = msg.subject.split(".")
-        try:
-            await self._dead_letters.keep(
-                "dispatch",
-                source,
-                sequence=msg.metadata.sequence.stream,
-                subject=msg.subject,
-                body=msg.data,
-                headers=msg.headers or {},
-                reason=Reason.INTERNAL,
-                message=f"handling failed {deliveries} times; the log of the router says where",
-                notification_id=notification_id,
-            )
-        except StoreUnavailableError:
-            await self._give_back(msg, 60.0)
-        else:
-            await self._settle(partial(acknowledge, self._js.client, msg))
-
-    async def _give_back(self, msg: Msg, seconds: float) -> None:
-        await self._settle(partial(give_back, self._js.client, msg, seconds))
-
-    async def _settle(self, tell: Callable[[], Awaitable[None]]) -> None:
-        """Tell JetStream; when it cannot be told, the message comes again and the log says what was done."""
-        try:
-            await tell()
-        except (NatsError, OSError) as exc:
-            log.debug("dispatch.not_settled", sender=self._sender.name, why=type(exc).__name__)
 
     async def _stay_alive(self) -> None:
         """What is held longer than `ack_wait` would be given to somebody else."""
@@ -196,7 +142,7 @@ class SenderQueue:
             await asyncio.sleep(self._settings.ack_wait / 3)
             held = [*self._sending.values(), *(msg for waiting in self._waiting.values() for msg in waiting)]
             for msg in held:
-                await self._settle(partial(still_working, self._js.client, msg))
+                await self._settler.still_working(msg)
 
 
 def cost(item: OutboxItem) -> int:

@@ -127,12 +127,11 @@ def _consumer(name: str, ack_wait: int, filters: tuple[str, ...], *, max_ack_pen
     return {**config, "filter_subjects": list(filters)}
 
 
-def check_server(version: str) -> None:
+def check_server(version: tuple[int, int, int]) -> None:
     """Stop at a server that lacks what the router is built on."""
-    numbers = version.split("-", maxsplit=1)[0].split(".")
-    if tuple(int(part) for part in numbers[:3]) < MINIMUM_SERVER:
+    if version < MINIMUM_SERVER:
         raise TopologyError(
-            f"The NATS server is {version}; Pointsman needs 2.12.5 or later "
+            f"The NATS server is {'.'.join(map(str, version))}; Pointsman needs 2.12.5 or later "
             "(message schedules; earlier 2.12 could lose messages of replicated work queues)."
         )
 

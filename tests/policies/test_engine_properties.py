@@ -67,6 +67,12 @@ CONDITIONS = maybe(
 STEPS = st.fixed_dictionaries(
     {"channel": st.sampled_from([*CHANNELS, "pinned"])}, optional={"form": some(st.sampled_from(Form))}
 )
+
+
+def _named(routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": f"r{index}", **route} for index, route in enumerate(routes)]
+
+
 ROUTES = st.lists(
     st.fixed_dictionaries(
         {"plan": st.lists(STEPS, min_size=1, max_size=3)},
@@ -74,7 +80,7 @@ ROUTES = st.lists(
     ),
     min_size=1,
     max_size=4,
-).map(lambda routes: [{"name": f"r{index}", **route} for index, route in enumerate(routes)])
+).map(_named)
 QUIET_HOURS = st.fixed_dictionaries(
     {"from": st.just("21:00"), "until": st.sampled_from(["08:00", "20:59", "22:00"])},
     optional={"exempt": some(st.sampled_from(Category)), "action": st.sampled_from(Action)},
@@ -157,24 +163,29 @@ PLANNABLE = st.builds(
     RoutingRequest,
     source=st.just("shop"),
     lane=st.sampled_from(Lane),
-    recipient=COUNTRIES.map(a_recipient) | st.just(a_handle("GB")),
+    recipient=st.sampled_from([*NUMBERS, "US", "CA"]).map(a_recipient) | st.just(a_handle("GB")),
     category=st.sampled_from(Category),
     text=st.sampled_from(["Hello", "x" * 400, None]),
     media=st.sampled_from([0, 1, 2, 11]).map(lambda count: tuple(f"https://cdn.example.com/{n}" for n in range(count))),
     template=st.sampled_from([None, GOOD_TEMPLATE]),
-    pin=st.sampled_from([None, None, None, *CHANNELS]),
+    pin=st.none() | st.none() | st.sampled_from([None, *CHANNELS]),
 )
 NARROW_SCOPES = SCOPES.filter(lambda scope: scope.startswith(("channel:", "sender:")))
 PLANNABLE_FACTS = st.builds(
     RecipientFacts,
-    opt_outs=st.lists(st.builds(OptOut, NARROW_SCOPES, st.just(NOW), st.just("keyword")), max_size=2).map(tuple),
+    opt_outs=st.just(())
+    | st.lists(st.builds(OptOut, NARROW_SCOPES, st.just(NOW), st.just("keyword")), max_size=2).map(tuple),
     opt_ins=st.lists(st.builds(OptIn, SCOPES, st.just(NOW)), max_size=2).map(tuple),
     sessions=st.dictionaries(st.sampled_from(SENDERS), MOMENTS, min_size=1, max_size=3),
-    unreachable=st.dictionaries(st.sampled_from(CHANNELS), st.just("63003"), max_size=1),
+    unreachable=st.just({}) | st.dictionaries(st.sampled_from(CHANNELS), st.just("63003"), max_size=1),
 )
 SHIPPED_ROUTES = shipped().model_dump(by_alias=True, exclude_unset=True)["routes"]
+PLANNING_STEPS = st.fixed_dictionaries({"channel": st.sampled_from([SMS, MMS, WHATSAPP])})
+PLANNING_ROUTES = st.lists(
+    st.fixed_dictionaries({"plan": st.lists(PLANNING_STEPS | STEPS, min_size=1, max_size=2)}), min_size=1, max_size=3
+).map(_named)
 PLANNING = st.fixed_dictionaries(
-    {"routes": st.just(SHIPPED_ROUTES) | ROUTES},
+    {"routes": st.just(SHIPPED_ROUTES) | PLANNING_ROUTES | ROUTES},
     optional={
         "guards": maybe(
             paused=maybe(channels=some(st.sampled_from(CHANNELS))),

@@ -1,0 +1,81 @@
+"""The connection to NATS: how it is made, and that it is never given up."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from faststream.nats import NatsBroker
+from faststream.security import BaseSecurity
+from nats.errors import Error as NatsError
+
+from router.settings import NatsSettings, TlsSettings
+
+log = structlog.get_logger(__name__)
+
+_FIRST_CONNECT = 10.0  #: seconds for the first connection; later ones are tried for ever
+
+
+class ConnectionFailedError(Exception):
+    """No server answers, or none lets us in; the message says which and what to look at."""
+
+
+def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBroker:
+    """A FastStream broker over a connection that keeps trying to come back."""
+
+    async def disconnected() -> None:
+        log.warning("nats.disconnected")
+        if on_disconnect is not None:
+            on_disconnect()
+
+    async def reconnected() -> None:
+        log.info("nats.reconnected")
+
+    async def error(exc: Exception) -> None:
+        log.warning("nats.error", why=str(exc) or type(exc).__name__)
+
+    return NatsBroker(
+        settings.servers,
+        name=settings.name,
+        connect_timeout=5,
+        # The defaults give up after 60 tries and notice a dead server after four minutes.
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        disconnected_cb=disconnected,
+        reconnected_cb=reconnected,
+        error_cb=error,
+        user_credentials=str(settings.creds) if settings.creds else None,
+        nkeys_seed=str(settings.nkey) if settings.nkey else None,
+        security=BaseSecurity(ssl_context=_tls(settings.tls), use_ssl=True) if settings.tls else None,
+        logger=None,
+    )
+
+
+async def connect(broker: NatsBroker, settings: NatsSettings) -> None:
+    """Connect for the first time. Raises `ConnectionFailedError` with the servers that were tried."""
+    where = ", ".join(_without_secrets(url) for url in settings.servers)
+    try:
+        async with asyncio.timeout(_FIRST_CONNECT):
+            await broker.connect()
+    except TimeoutError:
+        raise ConnectionFailedError(f"no NATS server answers at {where}: start one, or set nats.url") from None
+    except (NatsError, OSError) as exc:
+        raise ConnectionFailedError(f"NATS at {where} cannot be used: {exc}") from None
+
+
+def _without_secrets(url: str) -> str:
+    """A server's address without the user and password that may stand in it."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
+
+
+def _tls(settings: TlsSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(settings.ca) if settings.ca else None)
+    if settings.cert:
+        context.load_cert_chain(str(settings.cert), str(settings.key) if settings.key else None)
+    return context

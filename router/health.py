@@ -1,0 +1,41 @@
+"""Whether this process is alive, and whether it is ready for work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from channels.port import WebhookReply
+from router import topology
+from router.http import as_json
+from router.jetstream import JetStream, StoreError
+from router.settings import Settings
+
+
+@dataclass
+class Health:
+    """What `/healthz` and `/readyz` say."""
+
+    started: bool = False
+    draining: bool = False
+
+    async def alive(self) -> WebhookReply:
+        """The event loop answers."""
+        return as_json(200, {"status": "alive"})
+
+    async def ready(self, js: JetStream, settings: Settings) -> WebhookReply:
+        """Connected, streams in place, not draining; else what is missing."""
+        problems = await self._problems(js, settings)
+        return as_json(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+
+    async def _problems(self, js: JetStream, settings: Settings) -> list[str]:
+        if self.draining:
+            return ["draining"]
+        if not self.started:
+            return ["starting"]
+        if not js.client.is_connected:
+            return ["not connected to NATS"]
+        try:
+            missing = await topology.missing(js, settings)
+        except StoreError as exc:
+            return [f"JetStream does not answer: {exc}"]
+        return [f"stream {name} is missing" for name in missing]

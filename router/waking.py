@@ -1,0 +1,29 @@
+"""What happens when a schedule fires."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+
+from router.intake import Intake, woken
+from router.outbox import Outbox, read_item
+from router.timers import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Waking:
+    """Sends what wakes to where it goes on."""
+
+    intake: Intake
+    outbox: Outbox
+
+    async def on_message(self, msg: Msg) -> None:
+        """`wake.<kind>.<source>.<id>`."""
+        _, kind, source, notification_id = msg.subject.split(".")
+        headers = msg.headers or {}
+        match Kind(kind):
+            case Kind.DEFER:
+                await self.intake.take(woken(msg.data, headers))
+            case Kind.RETRY:
+                await self.outbox.put(read_item(source, notification_id, headers, msg.data))
