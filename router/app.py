@@ -23,6 +23,7 @@ from policies.world import World
 from router import subjects, topology
 from router.archive import Archive
 from router.attempts import Attempts
+from router.attribution import Attribution
 from router.clock import utc_now
 from router.connection import ConnectionFailedError, connect, make_broker
 from router.consent import ConsentKeeper
@@ -40,6 +41,7 @@ from router.listeners import Listener, ListenError, bind
 from router.moves import Mover
 from router.outbox import Outbox
 from router.recipients import Consent, Recipients, Sessions, load_hasher
+from router.reconcile import Reconcile
 from router.services import Services
 from router.settings import Settings
 from router.timers import Timers
@@ -153,8 +155,21 @@ class Router:
             presence=presence,
             timeout=settings.dispatch.timeout,
         )
-        follow_up = FollowUp(ledger, archive, outbox, timers, utc_now)
-        waking = Waking(intake, outbox)
+        reconcile = Reconcile(
+            ledger=ledger,
+            archive=archive,
+            timers=timers,
+            dead_letters=dead_letters,
+            attribution=Attribution(js, prefix + topology.ATTRIBUTIONS),
+            channels=providers.channels,
+            senders=senders,
+            hasher=hasher,
+            settings=settings.reconcile,
+            attempts_per_step=settings.retry.attempts,
+            clock=utc_now,
+        )
+        follow_up = FollowUp(ledger, archive, outbox, timers, reconcile, utc_now)
+        waking = Waking(intake, outbox, reconcile)
 
         # Started in this order and stopped in the opposite one: what takes new work stops first.
         await self._serve_admin(js, sockets["admin"])

@@ -106,7 +106,7 @@ class Attempts:
     async def _claim(self, item: OutboxItem) -> Story | None:
         """Own this attempt, or None when it is not to be made any more."""
         while True:
-            attempt = Attempt(item.attempt, item.step, DeliveryStatus.SENDING)
+            attempt = Attempt(item.attempt, item.step, DeliveryStatus.SENDING, int(self.clock().timestamp()))
             happening = self._happening(item, "sending")
             try:
                 return await self.ledger.append(

@@ -17,6 +17,8 @@ from router.clock import rfc3339
 from router.story import SNAPSHOT, About, Snapshot
 
 OWNER = "Pointsman-Owner"
+#: The provider's id in a header too, so that the log can be searched for it without reading bodies.
+PROVIDER_MESSAGE_ID = "Pointsman-Provider-Message-Id"
 _NAMESPACE = uuid.UUID("6f1f3f0e-6f0b-5f3e-9a53-0b1f8f7a2c11")
 
 
@@ -93,6 +95,8 @@ def headers_of(about: About, happening: Happening, identity: str, snapshot: Snap
         SNAPSHOT: snapshot.dump(),
         OWNER: owner,
     }
+    if happening.provider_message_id:
+        headers[PROVIDER_MESSAGE_ID] = happening.provider_message_id
     if about.traceparent:
         headers["traceparent"] = about.traceparent
     return headers

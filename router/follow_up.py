@@ -15,13 +15,14 @@ import structlog
 
 from channels.model import ProviderError
 from channels.reasons import Reason
-from channels.status import ENDED_BADLY
+from channels.status import ENDED_BADLY, DeliveryStatus
 from router.archive import Archive
 from router.clock import Clock
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
 from router.moves import GiveUpMove, RetryMove, StepMove, read_move
 from router.outbox import Outbox
+from router.reconcile import Reconcile
 from router.story import Attempt, Story
 from router.timers import Kind, Timers
 
@@ -36,6 +37,7 @@ class FollowUp:
     archive: Archive
     outbox: Outbox
     timers: Timers
+    reconcile: Reconcile
     clock: Clock
 
     async def on_event(self, body: bytes) -> None:
@@ -53,6 +55,9 @@ class FollowUp:
             return
 
     async def _go_on(self, story: Story, attempt: Attempt, event: Mapping[str, Any]) -> None:
+        if attempt.status is DeliveryStatus.UNKNOWN:
+            await self.reconcile.begin(story, attempt)
+            return
         if attempt.status not in ENDED_BADLY:
             return
         match read_move(attempt.next):

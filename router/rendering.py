@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from channels.model import AttemptRef, Content, Form, Media, NotificationId, OutboundMessage, Sender, Template, Text
+from policies.content import text_with_links
 from policies.model import Step
 from router.outbox import OutboxItem
 from router.wire import Notification
@@ -31,7 +32,7 @@ def content_of(notification: Notification, step: Step) -> Content:
         case Form.MEDIA:
             return Media(media, text or None)
         case Form.LINK:
-            return Text("\n".join(part for part in (text, *media) if part))
+            return Text(text_with_links(text, media))
         case Form.TEMPLATE:
             given = notification.content.template
             variables = dict(given.variables) if given else {}

@@ -45,6 +45,7 @@ class Attempt:
     number: int  #: from 1
     step: int  #: index into the plan
     status: DeliveryStatus
+    begun: int  #: when it was claimed, in seconds since 1970: what a search of the provider's list starts from
     provider_message_id: str | None = None
     #: What was decided when it failed: "retry@<RFC 3339>", "step@<index>", "give_up"; empty while nothing was.
     next: str = ""
@@ -97,7 +98,7 @@ class Snapshot:
     def dump(self) -> str:
         """For the header: compact, ASCII, versioned."""
         steps = [[step.channel, step.form, step.sender, step.content_sid, step.language] for step in self.plan]
-        attempts = [[a.number, a.step, a.status, a.provider_message_id, a.next] for a in self.attempts]
+        attempts = [[a.number, a.step, a.status, a.begun, a.provider_message_id, a.next] for a in self.attempts]
         until = rfc3339(self.until) if self.until else None
         row = [1, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events, until]
         return json.dumps([*row, list(self.refused)], separators=(",", ":"))
@@ -113,14 +114,17 @@ class Snapshot:
             fingerprint=fingerprint,
             notification_sequence=sequence,
             plan=tuple(_step(row) for row in steps),
-            attempts=tuple(
-                Attempt(n, step, DeliveryStatus(status), sid, move) for n, step, status, sid, move in attempts
-            ),
+            attempts=tuple(_attempt(row) for row in attempts),
             closed=bool(closed),
             events=events,
             until=datetime.fromisoformat(until) if until else None,
             refused=tuple(refused),
         )
+
+
+def _attempt(row: list[Any]) -> Attempt:
+    number, step, status, begun, provider_message_id, move = row
+    return Attempt(number, step, DeliveryStatus(status), begun, provider_message_id, move)
 
 
 def _step(row: list[Any]) -> Step:

@@ -19,8 +19,9 @@ from router.settings import Settings
 MINIMUM_SERVER = (2, 12, 5)
 
 INTAKE, FOLLOW_UP, WAKE = "intake", "follow-up", "wake"
-SESSIONS, CONSENT, REACH, SENDERS, META = "sessions", "consent", "reach", "senders", "pointsman"
-BUCKETS = (SESSIONS, CONSENT, REACH, SENDERS, META)
+SESSIONS, CONSENT, REACH, SENDERS = "sessions", "consent", "reach", "senders"
+META, ATTRIBUTIONS = "pointsman", "attributions"
+BUCKETS = (SESSIONS, CONSENT, REACH, SENDERS, META, ATTRIBUTIONS)
 
 #: Statuses after which something has to be done: the next attempt, the search for an unknown one, the end.
 FOLLOWED = ("failed", "undelivered", "unknown", "canceled")

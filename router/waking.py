@@ -8,6 +8,7 @@ from nats.aio.msg import Msg
 
 from router.intake import Intake, woken
 from router.outbox import Outbox, read_item
+from router.reconcile import ATTEMPT, Reconcile
 from router.timers import Kind
 
 
@@ -17,6 +18,7 @@ class Waking:
 
     intake: Intake
     outbox: Outbox
+    reconcile: Reconcile
 
     async def on_message(self, msg: Msg) -> None:
         """`wake.<kind>.<source>.<id>`."""
@@ -27,3 +29,5 @@ class Waking:
                 await self.intake.take(woken(msg.data, headers))
             case Kind.RETRY:
                 await self.outbox.put(read_item(source, notification_id, headers, msg.data))
+            case Kind.RECONCILE:
+                await self.reconcile.look(source, notification_id, int(headers[ATTEMPT]))

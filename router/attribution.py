@@ -1,0 +1,93 @@
+"""Which of the provider's messages belong to which attempt: one message is never counted for two.
+
+Most belong to the attempt whose `accepted` event names them; those are read from the log. The few that a search finds
+are claimed one by one in a bucket, so that two searches at the same moment do not take the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from nats.aio.msg import Msg
+
+from router import subjects
+from router.buckets import Bucket
+from router.clock import rfc3339
+from router.events import PROVIDER_MESSAGE_ID
+from router.jetstream import JetStream, Puller, StoreUnavailableError, WrongSequenceError
+
+#: Seconds that a claim is kept: far longer than an attempt can stay unknown.
+_KEPT = 7 * 86_400
+#: Seconds that reading the log's window may take.
+_PATIENCE = 30.0
+
+
+class Attribution:
+    """Knows the provider's ids that are taken."""
+
+    def __init__(self, js: JetStream, bucket: str) -> None:
+        self._js = js
+        self._bucket = Bucket(js, bucket)
+        self._taken: set[str] = set()
+        self._since: datetime | None = None
+        self._next = 0
+        self._lock = asyncio.Lock()
+
+    async def taken(self, since: datetime) -> frozenset[str]:
+        """Ids named by the log's `accepted` events since then: read on from where the last call stopped."""
+        async with self._lock:
+            if self._since is None or since < self._since:
+                self._taken, self._since, self._next = set(), since, 0
+            await self._read_on()
+            return frozenset(self._taken)
+
+    async def claim(self, provider_message_id: str, owner: str) -> bool:
+        """Take this message for this attempt; False when another attempt has it."""
+        try:
+            await self._bucket.put(provider_message_id, owner.encode(), ttl=_KEPT, expect=0)
+        except WrongSequenceError:
+            entry = await self._bucket.get(provider_message_id)
+            return entry is not None and entry.value == owner.encode()
+        return True
+
+    async def _read_on(self) -> None:
+        assert self._since is not None
+        start: dict[str, object] = {"deliver_policy": "by_start_time", "opt_start_time": rfc3339(self._since)}
+        if self._next:
+            start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self._next}
+        config = {
+            **start,
+            "ack_policy": "none",
+            "filter_subject": "deliveries.*.accepted.>",
+            "headers_only": True,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": 30 * 10**9,
+        }
+        subject = f"CONSUMER.CREATE.{subjects.DELIVERIES}"
+        answer = await self._js.api(subject, {"stream_name": subjects.DELIVERIES, "config": config})
+        if left := int(answer["num_pending"]):
+            await self._pull(answer["name"], left)
+
+    async def _pull(self, consumer: str, left: int) -> None:
+        done = asyncio.Event()
+
+        def take(msg: Msg) -> None:
+            nonlocal left
+            left -= 1
+            if sid := (msg.headers or {}).get(PROVIDER_MESSAGE_ID):
+                self._taken.add(sid)
+            self._next = msg.metadata.sequence.stream + 1
+            if left <= 0:
+                done.set()
+
+        puller = Puller(self._js, subjects.DELIVERIES, consumer, take, lambda: min(max(left, 0), 5_000))
+        await puller.start()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await done.wait()
+        except TimeoutError:
+            raise StoreUnavailableError("the log could not be read in time") from None
+        finally:
+            await puller.stop()

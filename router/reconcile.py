@@ -1,0 +1,206 @@
+"""Reconcile: attempts of which nobody can say whether they were sent.
+
+Nothing is sent again before everything has been asked, in this order: the attempt's own status callback (whenever it
+comes, `tracking` takes it), after `reconcile.wait` the provider's list, and after `reconcile.settle`, when neither has
+it, the notification's own `on_unknown`.
+
+The limit: a provider's list cannot tell two equal messages to one recipient apart. Several equal ones are matched to
+several equal attempts one for one, each to one attempt only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from channels.errors import OutcomeUnknownError, SendError
+from channels.model import ChannelName, OnUnknown, Sender
+from channels.port import Channel, Finder, FoundMessage
+from channels.reasons import Reason
+from channels.status import DeliveryStatus
+from router.archive import Archive
+from router.attribution import Attribution
+from router.clock import Clock, rfc3339
+from router.deadletters import DeadLetters
+from router.events import Happening
+from router.ledger import ConflictError, Ledger
+from router.outbox import OutboxItem
+from router.recipients import Hasher
+from router.rendering import outbound_message
+from router.settings import ReconcileSettings
+from router.story import Attempt, Snapshot, Story
+from router.timers import Kind, Timers
+
+log = structlog.get_logger(__name__)
+
+#: Seconds that our clock and the provider's may differ; its times are whole seconds besides.
+_SKEW = 5
+#: A provider that cannot be asked for so many times `settle` leaves the attempt to a person.
+_PATIENCE = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Resolves unknown attempts, woken by a schedule."""
+
+    ledger: Ledger
+    archive: Archive
+    timers: Timers
+    dead_letters: DeadLetters
+    attribution: Attribution
+    channels: Mapping[ChannelName, Channel]
+    senders: Mapping[str, Sender]
+    hasher: Hasher
+    settings: ReconcileSettings
+    attempts_per_step: int
+    clock: Clock
+
+    async def begin(self, story: Story, attempt: Attempt) -> None:
+        """An outcome became unknown: look into it after the time that its callback gets. Repeating it is harmless."""
+        await self._again(story, attempt, self._since(attempt) + timedelta(seconds=self.settings.wait))
+
+    async def look(self, source: str, notification_id: str, number: int) -> None:
+        """The schedule fired for this attempt: resolve it, or come back later."""
+        while True:
+            story = await self.ledger.read(source, notification_id)
+            attempt = story.snapshot.attempt(number)
+            if attempt is None or attempt.status is not DeliveryStatus.UNKNOWN or story.snapshot.closed:
+                return  # its callback came meanwhile
+            try:
+                await self._resolve(story, attempt)
+            except ConflictError:
+                continue
+            return
+
+    async def _resolve(self, story: Story, attempt: Attempt) -> None:
+        item = await self.archive.item(story, attempt.step, attempt.number)
+        try:
+            found = await self._search(item, attempt)
+        except SendError as exc:
+            await self._cannot_ask(story, attempt, item, exc)
+            return
+        if found is not None:
+            await self._accept(story, attempt, item, found)
+        elif self._age(attempt) < self.settings.settle:
+            await self._again(story, attempt, self._since(attempt) + timedelta(seconds=self.settings.settle))
+        else:
+            await self._settle(story, attempt, item)
+
+    async def _search(self, item: OutboxItem, attempt: Attempt) -> FoundMessage | None:
+        """The provider's message for this attempt, if its list has one that belongs to no other attempt."""
+        channel, sender = self.channels.get(item.chosen.channel), self.senders.get(item.chosen.sender)
+        if not isinstance(channel, Finder) or sender is None:
+            return None
+        token = self.hasher.token(item.source, item.notification_id, item.attempt)
+        since = self._since(attempt) - timedelta(seconds=_SKEW)
+        async with asyncio.timeout(60):
+            candidates = await channel.find(outbound_message(item, sender, token), since)
+        return await self._first_free(candidates, item, since)
+
+    async def _first_free(
+        self, candidates: Sequence[FoundMessage], item: OutboxItem, since: datetime
+    ) -> FoundMessage | None:
+        if not candidates:
+            return None
+        taken = await self.attribution.taken(since)
+        owner = f"{item.source}.{item.notification_id}.{item.attempt}"
+        for found in candidates:
+            if found.provider_message_id in taken:
+                continue
+            if await self.attribution.claim(found.provider_message_id, owner):
+                return found
+        return None
+
+    async def _accept(self, story: Story, attempt: Attempt, item: OutboxItem, found: FoundMessage) -> None:
+        moved = attempt.moved(DeliveryStatus.ACCEPTED, found.provider_message_id)
+        happening = replace(
+            self._happening(item, "accepted"),
+            reason=Reason.RESOLVED_BY_SEARCH,
+            provider_message_id=found.provider_message_id,
+            provider_status=found.provider_status,
+        )
+        await self._append(story, item, happening, moved)
+        log.info("reconcile.found", **_keys(item), provider_message_id=found.provider_message_id)
+
+    async def _settle(self, story: Story, attempt: Attempt, item: OutboxItem) -> None:
+        """Neither a callback nor the list knows it: the notification says what is the lesser evil."""
+        choice = item.notification.on_unknown or OnUnknown.RETRY
+        if choice is OnUnknown.HOLD:
+            await self._hold(story, item, "nobody can say whether it was sent, and on_unknown is hold")
+            return
+        moved = attempt.moved(DeliveryStatus.FAILED, None, self._move(choice, story.snapshot, attempt, item))
+        error = OutcomeUnknownError("no callback came and the provider's list does not show it").as_provider_error()
+        happening = replace(self._happening(item, "failed"), reason=Reason.NOT_FOUND, error=error)
+        await self._append(story, item, happening, moved)
+        log.warning("reconcile.settled", **_keys(item), on_unknown=choice, next=moved.next)
+
+    def _move(self, choice: OnUnknown, snapshot: Snapshot, attempt: Attempt, item: OutboxItem) -> str:
+        """What follows, in the words of `router.moves`."""
+        expires_at = item.notification.expires_at
+        if expires_at is not None and expires_at <= self.clock():
+            return f"give_up@{Reason.EXPIRED}"
+        if choice is OnUnknown.RETRY and snapshot.tries_on(attempt.step) < self.attempts_per_step:
+            return f"retry@{rfc3339(self.clock())}"
+        if attempt.step + 1 < len(snapshot.plan):
+            return f"step@{attempt.step + 1}"
+        return f"give_up@{Reason.OUTCOME_UNKNOWN}"
+
+    async def _cannot_ask(self, story: Story, attempt: Attempt, item: OutboxItem, error: SendError) -> None:
+        """Not knowing is no reason to send again: asked later, in the end by a person."""
+        log.warning("reconcile.cannot_ask", **_keys(item), why=error.message)
+        if self._age(attempt) > self.settings.settle * _PATIENCE + self.settings.wait:
+            await self._hold(story, item, "the provider could not be asked whether it was sent")
+        else:
+            pause = max(1.0, self.settings.wait)
+            await self._again(story, attempt, self.clock() + timedelta(seconds=pause))
+
+    async def _hold(self, story: Story, item: OutboxItem, why: str) -> None:
+        await self.dead_letters.keep(
+            "reconcile",
+            item.source,
+            sequence=story.sequence,
+            subject=f"outbox.{item.chosen.sender}.{item.lane}.{item.source}.{item.notification_id}",
+            body=item.body,
+            headers=item.headers(),
+            reason=Reason.HELD,
+            message=f"attempt {item.attempt}: {why}; look at the provider, then resolve it as sent or not sent",
+            notification_id=item.notification_id,
+        )
+        log.warning("reconcile.held", **_keys(item))
+
+    async def _again(self, story: Story, attempt: Attempt, at: datetime) -> None:
+        headers = {ATTEMPT: str(attempt.number)}
+        await self.timers.schedule(Kind.RECONCILE, story.source, story.notification_id, at, b"", headers)
+
+    async def _append(self, story: Story, item: OutboxItem, happening: Happening, moved: Attempt) -> None:
+        snapshot = story.snapshot.with_attempt(moved)
+        await self.ledger.append(story.about or item.about, happening, snapshot, after=story.sequence)
+
+    def _happening(self, item: OutboxItem, status: str) -> Happening:
+        step, channel = item.chosen, self.channels.get(item.chosen.channel)
+        return Happening(
+            status,
+            self.clock(),
+            channel=step.channel,
+            form=step.form.value,
+            attempt=item.attempt,
+            sender=step.sender,
+            provider=channel.provider if channel else None,
+        )
+
+    def _since(self, attempt: Attempt) -> datetime:
+        return datetime.fromtimestamp(attempt.begun, UTC)
+
+    def _age(self, attempt: Attempt) -> float:
+        return (self.clock() - self._since(attempt)).total_seconds()
+
+
+ATTEMPT = "Pointsman-Attempt"
+
+
+def _keys(item: OutboxItem) -> dict[str, object]:
+    return {"source": item.source, "notification_id": item.notification_id, "attempt": item.attempt}
