@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import phonenumbers
-from phonenumbers import NumberParseException, PhoneNumberFormat
+from phonenumbers import NumberParseException, PhoneNumberFormat, timezone
 
 from channels.model import Handle, PhoneNumber, Recipient
 
@@ -75,6 +75,14 @@ def country_of(number: phonenumbers.PhoneNumber) -> str:
         if region := phonenumbers.region_code_for_number(neighbour):
             return str(region)
     return str(phonenumbers.region_code_for_country_code(number.country_code))
+
+
+def zones_of(recipient: Recipient) -> tuple[str, ...]:
+    """IANA zones that a number may be in; none where nothing is known."""
+    if not isinstance(recipient, PhoneNumber):
+        return ()
+    number = phonenumbers.parse(recipient.e164)
+    return tuple(zone for zone in timezone.time_zones_for_number(number) if zone != timezone.UNKNOWN_TIMEZONE)
 
 
 def is_e164(text: str) -> bool:

@@ -44,6 +44,7 @@ from router.recipients import Consent, Recipients, Sessions, load_hasher
 from router.reconcile import Reconcile
 from router.services import Services
 from router.settings import Settings
+from router.stuck import Stuck
 from router.timers import Timers
 from router.topology import TopologyError
 from router.tracking import Tracking
@@ -179,6 +180,8 @@ class Router:
         if "tracking" in self._roles:
             await self._work(js, dead_letters, subjects.DELIVERIES, topology.FOLLOW_UP, _on_event(follow_up), 64)
             await self._work(js, dead_letters, subjects.TIMERS, topology.WAKE, waking.on_message, 64)
+            stuck = Stuck(ledger, tracking, providers.channels, hasher, settings.tracking, utc_now)
+            await self._work(js, dead_letters, subjects.DELIVERIES, topology.STUCK, stuck.on_accepted, 16)
         if "dispatch" in self._roles:
             settler = Settler(js, dead_letters, "dispatch")
             bucket = prefix + topology.SENDERS
@@ -198,13 +201,12 @@ class Router:
 
     def _bind(self) -> Mapping[str, socket.socket]:
         """First of all: an address that is taken stops the start before anything is promised."""
-        addresses = {"admin": self._settings.http.admin_listen}
+        http = self._settings.http
+        sockets = {"admin": bind(http.admin_listen)}
         if "webhooks" in self._roles:
-            addresses["webhooks"] = self._settings.http.listen
-        sockets = {}
-        for name, address in addresses.items():
-            sockets[name] = bind(address)
-            self._stack.callback(sockets[name].close)
+            sockets["webhooks"] = bind(http.listen, shared=http.reuse_port)
+        for sock in sockets.values():
+            self._stack.callback(sock.close)
         return sockets
 
     def _open_providers(self) -> Providers:
@@ -306,7 +308,9 @@ def load_policy(settings: Settings, plugins: Mapping[ChannelName, ChannelPlugin]
 
 def _on_notification(intake: Intake) -> Handler:
     async def handle(msg: Msg) -> None:
-        await intake.take(Received(msg.subject, msg.metadata.sequence.stream, msg.data, msg.headers or {}))
+        place = msg.metadata
+        again = place.num_delivered > 1
+        await intake.take(Received(msg.subject, place.sequence.stream, msg.data, msg.headers or {}, redelivered=again))
 
     return handle
 

@@ -27,6 +27,8 @@ def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBro
     """A FastStream broker over a connection that keeps trying to come back."""
 
     async def disconnected() -> None:
+        if broker.connection.is_closed or broker.connection.is_draining:
+            return
         log.warning("nats.disconnected")
         if on_disconnect is not None:
             on_disconnect()
@@ -37,7 +39,7 @@ def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBro
     async def error(exc: Exception) -> None:
         log.warning("nats.error", why=str(exc) or type(exc).__name__)
 
-    return NatsBroker(
+    broker = NatsBroker(
         settings.servers,
         name=settings.name,
         connect_timeout=5,
@@ -54,6 +56,7 @@ def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBro
         security=BaseSecurity(ssl_context=_tls(settings.tls), use_ssl=True) if settings.tls else None,
         logger=None,
     )
+    return broker
 
 
 async def connect(broker: NatsBroker, settings: NatsSettings) -> None:

@@ -6,7 +6,8 @@ appended by compare-and-set, so whoever comes second finds the story begun and o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -29,6 +30,8 @@ from router.wire import InvalidNotificationError, Notification, parse_notificati
 
 log = structlog.get_logger(__name__)
 
+_REMEMBERED = 50_000  #: ids
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -38,6 +41,25 @@ class Received:
     sequence: int
     body: bytes
     headers: Mapping[str, str]
+    redelivered: bool = False
+
+
+class Lately:
+    """The last so many keys: a hint, never an answer."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._keys: OrderedDict[Hashable, None] = OrderedDict()
+
+    def seen(self, key: Hashable) -> bool:
+        """Whether it came lately; from now on it did."""
+        if key in self._keys:
+            self._keys.move_to_end(key)
+            return True
+        self._keys[key] = None
+        if len(self._keys) > self._size:
+            self._keys.popitem(last=False)
+        return False
 
 
 class Intake:
@@ -63,6 +85,7 @@ class Intake:
         self._policy = policy
         self._channels = channels
         self._clock = clock
+        self._lately = Lately(_REMEMBERED)
 
     async def take(self, received: Received) -> None:
         """One notification, from the wire to its outbox. Done when it returns: it may then be acknowledged."""
@@ -77,7 +100,8 @@ class Intake:
         except InvalidNotificationError as exc:
             await self._refuse(received, origin, exc)
             return
-        await self._follow(_Incoming(received, origin, notification, request), Story(origin.source, notification.id))
+        incoming = _Incoming(received, origin, notification, request)
+        await self._follow(incoming, await self._story_so_far(incoming))
 
     def _request(self, notification: Notification, origin: subjects.Origin) -> RoutingRequest:
         if notification.channel is not None and notification.channel not in self._channels:
@@ -88,6 +112,17 @@ class Intake:
                 notification.id,
             )
         return notification.as_request(origin.source, origin.lane)
+
+    async def _story_so_far(self, incoming: _Incoming) -> Story:
+        """Nearly always there is none, and compare-and-set finds out: only what is likely known already is looked up.
+
+        It would be right without looking, too. But who listens on the subject without JetStream also hears an append
+        that the stream then refuses, so as few as possible are tried.
+        """
+        source, identity = incoming.origin.source, incoming.notification.id
+        if incoming.received.redelivered or self._lately.seen((source, identity)):
+            return await self._ledger.read(source, identity)
+        return Story(source, identity)
 
     async def _follow(self, incoming: _Incoming, story: Story) -> None:
         """Begin the story, or go on from where it stands."""
@@ -277,4 +312,4 @@ class _Incoming:
 
 def woken(body: bytes, headers: Mapping[str, str]) -> Received:
     """A deferred notification whose timer fired, as it stood in its stream."""
-    return Received(headers["Pointsman-Subject"], int(headers["Pointsman-Sequence"]), body, headers)
+    return Received(headers["Pointsman-Subject"], int(headers["Pointsman-Sequence"]), body, headers, redelivered=True)

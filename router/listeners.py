@@ -17,14 +17,16 @@ class ListenError(Exception):
     """An address cannot be listened on."""
 
 
-def bind(address: str) -> socket.socket:
-    """`host:port`, port 0 for any free one."""
+def bind(address: str, *, shared: bool = False) -> socket.socket:
+    """`host:port`, port 0 for any free one; a shared port is spread by the kernel over all who listen on it."""
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         raise ListenError(f"{address!r} is no host:port")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         sock.bind((host.strip("[]") or "0.0.0.0", int(port)))  # noqa: S104 - ":8080" asks for every interface
     except OSError as exc:

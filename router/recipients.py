@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from channels.address import zones_of
 from channels.model import WHATSAPP as WHATSAPP_CHANNEL
 from channels.model import ChannelName, Recipient, Sender, SenderKind
 from policies.model import OptIn, OptOut, RecipientFacts
@@ -174,6 +175,7 @@ class Recipients:
             opt_outs=tuple(OptOut(e.scope, e.at, e.via) for e in entries if e.state == OPTED_OUT),
             opt_ins=tuple(OptIn(e.scope, e.at) for e in entries if e.state == OPTED_IN),
             sessions={name: end for name, end in ends.items() if end is not None},
+            timezones=zones_of(recipient),
         )
 
     def opted_out(self, recipient: Recipient, *, channel: ChannelName, sender: str, category: str) -> bool:

@@ -103,12 +103,13 @@ class SenderQueue:
     async def _run(self) -> None:
         while True:
             await self._slots.acquire()
-            if (seconds := self._pacer.wait(self._clock())) > 0:
-                await asyncio.sleep(seconds)
-                self._slots.release()
-                continue  # a pause may have come meanwhile
-            msg = await self._next()
-            self._begin(msg)
+            await self._pace()
+            self._begin(await self._next())
+
+    async def _pace(self) -> None:
+        """Wait until the sender may go on; a pause that comes meanwhile is waited for too."""
+        while (seconds := self._pacer.wait(self._clock())) > 0:  # noqa: ASYNC110 - it is time that is waited for
+            await asyncio.sleep(seconds)
 
     async def _next(self) -> Msg:
         while (lane := self._chooser.choose({lane: len(waiting) for lane, waiting in self._waiting.items()})) is None:

@@ -97,6 +97,7 @@ class HttpSettings(Section):
     public_url: str | None = Field(None, description="how the provider reaches the webhooks; signatures cover it")
     listen: str = Field("127.0.0.1:8080", description="webhooks")
     admin_listen: str = Field("127.0.0.1:9090", description="health, metrics, AsyncAPI")
+    reuse_port: bool = Field(False, description="several routers on one machine share the webhook port")
     max_body: int = Field(64 * 1024, ge=1024, description="bytes of a webhook request")
 
     @model_validator(mode="after")
@@ -184,6 +185,13 @@ class ReconcileSettings(Section):
     settle: float = Field(120, ge=0, description="still nothing after so long: on_unknown decides")
 
 
+class TrackingSettings(Section):
+    """Lost callbacks; durations in seconds."""
+
+    stuck_after: float = Field(3600, ge=1, description="accepted and no final word for so long: the provider is asked")
+    receipt_wait: float = Field(86_400, ge=1, description="still only sent after so long: the carrier has no receipts")
+
+
 class SessionSettings(Section):
     """WhatsApp's 24-hour window."""
 
@@ -234,6 +242,7 @@ class Settings(BaseSettings):
     dispatch: DispatchSettings = DispatchSettings()
     retry: RetrySettingsModel = RetrySettingsModel()
     reconcile: ReconcileSettings = ReconcileSettings()
+    tracking: TrackingSettings = TrackingSettings()
     sessions: SessionSettings = SessionSettings()
     consent: ConsentSettings = ConsentSettings()
     inbound: InboundSettings = InboundSettings()

@@ -18,7 +18,7 @@ from router.settings import Settings
 #: Message schedules came with 2.12; 2.12.3 and 2.12.4 could lose messages of replicated work queues.
 MINIMUM_SERVER = (2, 12, 5)
 
-INTAKE, FOLLOW_UP, WAKE = "intake", "follow-up", "wake"
+INTAKE, FOLLOW_UP, WAKE, STUCK = "intake", "follow-up", "wake", "stuck"
 SESSIONS, CONSENT, REACH, SENDERS = "sessions", "consent", "reach", "senders"
 META, ATTRIBUTIONS = "pointsman", "attributions"
 BUCKETS = (SESSIONS, CONSENT, REACH, SENDERS, META, ATTRIBUTIONS)
@@ -104,6 +104,7 @@ def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
             subjects.DELIVERIES,
             _consumer(FOLLOW_UP, wait, tuple(f"deliveries.*.{status}.>" for status in FOLLOWED), max_ack_pending=1_000),
         ),
+        (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",), max_ack_pending=1_000)),
         (subjects.TIMERS, _consumer(WAKE, wait, ("wake.>",), max_ack_pending=1_000)),
     ]
     for sender in settings.senders:

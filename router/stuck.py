@@ -1,0 +1,118 @@
+"""Stuck attempts: accepted long ago and no final word since, because a callback was lost or none exists.
+
+Every acceptance is looked at once more after `tracking.stuck_after`. Where the story has not ended, the provider is
+asked, and what it says is recorded as if it had called back; so lost callbacks cost time and nothing else. A carrier
+without receipts leaves a message at `sent` for ever: after `tracking.receipt_wait` that is its final word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+from nats.aio.msg import Msg
+
+from channels.errors import SendError
+from channels.model import AttemptRef, ChannelName, NotificationId, ProviderMessageId, StatusReport
+from channels.port import Channel, Fetcher
+from channels.reasons import Reason
+from channels.status import TERMINAL, DeliveryStatus
+from router.clock import Clock
+from router.events import Happening
+from router.ledger import ConflictError, Ledger
+from router.recipients import Hasher
+from router.settings import TrackingSettings
+from router.story import Attempt, Story
+from router.tracking import Tracking
+from router.workers import LaterError
+
+log = structlog.get_logger(__name__)
+
+_ASK_AGAIN = 60.0  #: seconds, when the provider could not be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Asks the provider about what it has not spoken of."""
+
+    ledger: Ledger
+    tracking: Tracking
+    channels: Mapping[ChannelName, Channel]
+    hasher: Hasher
+    settings: TrackingSettings
+    clock: Clock
+
+    async def on_accepted(self, msg: Msg) -> None:
+        """An `accepted` event of the log; put off until it is old enough to be worth a question."""
+        event = json.loads(msg.data)
+        age = self._seconds_since(datetime.fromisoformat(event["recorded_at"]))
+        if age < self.settings.stuck_after:
+            raise LaterError("not old enough", self.settings.stuck_after - age)
+        story = await self.ledger.read(event["source"], event["notification_id"])
+        attempt = story.snapshot.attempt(event["attempt"])
+        if attempt is None or attempt.status in TERMINAL or attempt.provider_message_id is None:
+            return
+        if story.snapshot.closed and attempt.status is DeliveryStatus.SENT:
+            return  # its carrier has no receipts, and that was said
+        await self._ask(story, attempt, age)
+
+    async def _ask(self, story: Story, attempt: Attempt, age: float) -> None:
+        channel = self.channels.get(story.snapshot.plan[attempt.step].channel)
+        if not isinstance(channel, Fetcher):
+            return
+        assert attempt.provider_message_id is not None
+        try:
+            report = await channel.fetch(ProviderMessageId(attempt.provider_message_id))
+        except SendError as exc:
+            log.warning("stuck.cannot_ask", **_keys(story, attempt), why=exc.message)
+            raise LaterError("the provider could not be asked", _ASK_AGAIN) from exc
+        await self.tracking.record(replace(report, ref=self._ref(story, attempt)))
+        if report.status in TERMINAL:
+            log.info("stuck.resolved", **_keys(story, attempt), status=report.status)
+        elif report.status is DeliveryStatus.SENT and age >= self.settings.receipt_wait:
+            await self._no_receipt(story, attempt, report)
+        else:
+            raise LaterError("still under way at the provider", max(1.0, self.settings.stuck_after))
+
+    async def _no_receipt(self, story: Story, attempt: Attempt, report: StatusReport) -> None:
+        """`sent` is the last word: say so once, and close the story."""
+        while True:
+            story = await self.ledger.read(story.source, story.notification_id)
+            current = story.snapshot.attempt(attempt.number)
+            if current is None or current.status is not DeliveryStatus.SENT or story.snapshot.closed:
+                return
+            step = story.snapshot.plan[current.step]
+            happening = Happening(
+                DeliveryStatus.SENT.value,
+                self.clock(),
+                final=True,
+                channel=step.channel,
+                form=step.form.value,
+                attempt=current.number,
+                sender=step.sender,
+                provider=report.provider,
+                provider_message_id=current.provider_message_id,
+                provider_status=report.provider_status,
+                reason=Reason.NO_RECEIPT,
+            )
+            assert story.about is not None
+            snapshot = replace(story.snapshot, closed=True, events=story.snapshot.events + 1)
+            try:
+                await self.ledger.append(story.about, happening, snapshot, after=story.sequence)
+            except ConflictError:
+                continue
+            return
+
+    def _ref(self, story: Story, attempt: Attempt) -> AttemptRef:
+        token = self.hasher.token(story.source, story.notification_id, attempt.number)
+        return AttemptRef(story.source, NotificationId(story.notification_id), attempt.number, token)
+
+    def _seconds_since(self, moment: datetime) -> float:
+        return (self.clock() - moment).total_seconds()
+
+
+def _keys(story: Story, attempt: Attempt) -> dict[str, object]:
+    return {"source": story.source, "notification_id": story.notification_id, "attempt": attempt.number}
