@@ -42,6 +42,7 @@ from router.moves import Mover
 from router.outbox import Outbox
 from router.recipients import Consent, Recipients, Sessions, load_hasher
 from router.reconcile import Reconcile
+from router.replay import Replay
 from router.services import Services
 from router.settings import Settings
 from router.stuck import Stuck
@@ -129,7 +130,7 @@ class Router:
 
         ledger = Ledger(js, utc_now, self.instance)
         outbox, timers, archive = Outbox(js), Timers(js), Archive(js)
-        dead_letters = DeadLetters(js, utc_now)
+        dead_letters = DeadLetters(js, utc_now, prefix + topology.DEADLETTERS)
         keeper = ConsentKeeper(consent, settings.consent, utc_now)
         mover = Mover(RetrySettings(**settings.retry.model_dump()), utc_now)
         presence = Presence(js, prefix + topology.SENDERS, self.instance, settings.dispatch.lease)
@@ -174,7 +175,8 @@ class Router:
 
         # Started in this order and stopped in the opposite one: what takes new work stops first.
         await self._serve_admin(js, sockets["admin"])
-        services = Services(js, recipients, lambda: policy, utc_now)
+        replay = Replay(js, dead_letters, intake, follow_up, reconcile)
+        services = Services(js, recipients, lambda: policy, dead_letters, replay, utc_now)
         service = await services.start(js.client)
         self._stack.push_async_callback(service.stop)
         if "tracking" in self._roles:

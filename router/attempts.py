@@ -23,6 +23,7 @@ from channels.reasons import Reason
 from channels.status import DeliveryStatus, advances
 from router.clock import Clock
 from router.consent import ConsentKeeper
+from router.crashpoints import CrashPoint, reached
 from router.events import Happening
 from router.jetstream import StoreUnavailableError
 from router.leases import Presence
@@ -62,6 +63,7 @@ class Attempts:
 
         Raises `LaterError` when another process is at it, and `StoreUnavailableError` when it could not be claimed.
         """
+        reached(CrashPoint.DISPATCH_TAKEN)
         if happening := self._no_longer_wanted(item):
             await self._close(item, happening)
             return None
@@ -69,8 +71,11 @@ class Attempts:
         if claim is None:
             return None
         started = asyncio.get_running_loop().time()
+        reached(CrashPoint.DISPATCH_CLAIMED)
         outcome = await self._send(item)
+        reached(CrashPoint.DISPATCH_ANSWERED)
         await self._record(item, claim, outcome)
+        reached(CrashPoint.DISPATCH_RECORDED)
         took = asyncio.get_running_loop().time() - started
         log.info("attempt.done", **_keys(item), **_words(outcome), seconds=round(took, 4))
         return outcome

@@ -3,25 +3,74 @@
 from __future__ import annotations
 
 import base64
+import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from pydantic_core import to_json
 
 from channels.reasons import Reason
 from router import subjects
+from router.buckets import Bucket
 from router.clock import Clock, rfc3339
 from router.jetstream import MESSAGE_ID, JetStream
 
 _NAMESPACE = uuid.UUID("0a1f6f0b-5b0f-5f52-8a39-2c1d7a3f9e44")
 
 
-class DeadLetters:
-    """The stream DEADLETTERS."""
+class State(StrEnum):
+    """Whether a person still has to look at it."""
 
-    def __init__(self, js: JetStream, clock: Clock) -> None:
+    OPEN = "open"
+    REPLAYED = "replayed"  #: given back to the router
+    RESOLVED = "resolved"  #: dealt with by hand
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One kept event, and what became of it."""
+
+    event: Mapping[str, Any]  #: as stored: see `router.wire.DeadLetterEvent`
+    state: State
+    note: str | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The original body."""
+        text = str(self.event["body"])
+        return base64.b64decode(text) if self.event["body_encoding"] == "base64" else text.encode()
+
+    def summary(self) -> dict[str, Any]:
+        """Without the body, for lists."""
+        kept = {key: value for key, value in self.event.items() if key not in {"body", "body_encoding", "headers"}}
+        return {**kept, "state": self.state, "note": self.note}
+
+
+class DeadLetters:
+    """The stream DEADLETTERS, and a bucket that says what was done about each."""
+
+    def __init__(self, js: JetStream, clock: Clock, bucket: str) -> None:
         self._js = js
         self._clock = clock
+        self._bucket = Bucket(js, bucket)
+
+    async def all(self, stage: str = "*", source: str = "*") -> list[DeadLetter]:
+        """Every dead letter that is still kept, oldest first."""
+        stored = await self._js.history(subjects.DEADLETTERS, subjects.dead_letter(stage, source))
+        marks = await self._js.last_of_each(self._bucket.stream, self._bucket.subject("*"))
+        states = {each.subject.rsplit(".", 1)[1]: json.loads(each.body) for each in marks}
+        return [_with_state(json.loads(each.body), states) for each in stored]
+
+    async def find(self, identity: str) -> DeadLetter | None:
+        """One of them by its id."""
+        return next((each for each in await self.all() if each.event["dead_letter_id"] == identity), None)
+
+    async def mark(self, identity: str, state: State, note: str | None) -> None:
+        """What was done about it; kept as long as the dead letter may be."""
+        await self._bucket.put(identity, json.dumps({"state": state, "note": note}).encode())
 
     async def keep(
         self,
@@ -49,6 +98,7 @@ class DeadLetters:
             "message": message,
             "field": field,
             "subject": subject,
+            "sequence": sequence,
             "body": text,
             "body_encoding": encoding,
             "headers": dict(headers),
@@ -56,6 +106,11 @@ class DeadLetters:
         }
         headers_out = {MESSAGE_ID: identity, "content-type": "application/json"}
         await self._js.publish(subjects.dead_letter(stage, source), to_json(event), headers_out)
+
+
+def _with_state(event: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]]) -> DeadLetter:
+    mark = states.get(str(event["dead_letter_id"]), {})
+    return DeadLetter(event, State(mark.get("state", State.OPEN)), mark.get("note"))
 
 
 def _as_text(body: bytes) -> tuple[str, str]:

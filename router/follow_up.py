@@ -18,6 +18,7 @@ from channels.reasons import Reason
 from channels.status import ENDED_BADLY, DeliveryStatus
 from router.archive import Archive
 from router.clock import Clock
+from router.crashpoints import CrashPoint, reached
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
 from router.moves import GiveUpMove, RetryMove, StepMove, read_move
@@ -42,6 +43,7 @@ class FollowUp:
 
     async def on_event(self, body: bytes) -> None:
         """One event of the log that says how an attempt ended. Done when it returns."""
+        reached(CrashPoint.FOLLOW_UP_TAKEN)
         event = json.loads(body)
         while True:
             story = await self.ledger.read(event["source"], event["notification_id"])
@@ -52,6 +54,7 @@ class FollowUp:
                 await self._go_on(story, attempt, event)
             except ConflictError:
                 continue
+            reached(CrashPoint.FOLLOW_UP_DONE)
             return
 
     async def _go_on(self, story: Story, attempt: Attempt, event: Mapping[str, Any]) -> None:

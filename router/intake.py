@@ -19,6 +19,7 @@ from policies.explain import decision_as_dict
 from policies.model import Decision, Deferred, Rejected, RoutingPlan, RoutingRequest, Suppressed
 from router import subjects
 from router.clock import Clock
+from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetters
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
@@ -89,6 +90,7 @@ class Intake:
 
     async def take(self, received: Received) -> None:
         """One notification, from the wire to its outbox. Done when it returns: it may then be acknowledged."""
+        reached(CrashPoint.INTAKE_RECEIVED)
         try:
             origin = subjects.read_notification(received.subject)
         except subjects.SubjectError as exc:
@@ -161,6 +163,7 @@ class Intake:
         decision = decide(incoming.request, facts, self._policy(), self._clock())
         happening, snapshot = self._as_event(incoming, story, decision)
         story = await self._ledger.append(incoming.about, happening, snapshot, after=story.sequence)
+        reached(CrashPoint.INTAKE_APPENDED)
         log.info(
             "intake.decided",
             **incoming.keys,
@@ -210,6 +213,7 @@ class Intake:
             traceparent=incoming.traceparent,
         )
         await self._outbox.put(item)
+        reached(CrashPoint.INTAKE_HANDED_OVER)
 
     async def _wait(self, incoming: _Incoming, snapshot: Snapshot) -> None:
         assert snapshot.until is not None

@@ -25,6 +25,7 @@ from channels.status import DeliveryStatus
 from router.archive import Archive
 from router.attribution import Attribution
 from router.clock import Clock, rfc3339
+from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetters
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
@@ -65,6 +66,7 @@ class Reconcile:
 
     async def look(self, source: str, notification_id: str, number: int) -> None:
         """The schedule fired for this attempt: resolve it, or come back later."""
+        reached(CrashPoint.RECONCILE_WOKEN)
         while True:
             story = await self.ledger.read(source, notification_id)
             attempt = story.snapshot.attempt(number)
@@ -74,6 +76,7 @@ class Reconcile:
                 await self._resolve(story, attempt)
             except ConflictError:
                 continue
+            reached(CrashPoint.RECONCILE_APPENDED)
             return
 
     async def _resolve(self, story: Story, attempt: Attempt) -> None:
@@ -84,6 +87,7 @@ class Reconcile:
             await self._cannot_ask(story, attempt, item, exc)
             return
         if found is not None:
+            reached(CrashPoint.RECONCILE_FOUND)
             await self._accept(story, attempt, item, found)
         elif self._age(attempt) < self.settings.settle:
             await self._again(story, attempt, self._since(attempt) + timedelta(seconds=self.settings.settle))
@@ -148,6 +152,35 @@ class Reconcile:
         if attempt.step + 1 < len(snapshot.plan):
             return f"step@{attempt.step + 1}"
         return f"give_up@{Reason.OUTCOME_UNKNOWN}"
+
+    async def as_sent(self, source: str, notification_id: str, number: int) -> bool:
+        """A person says that an unknown attempt was sent: the story ends there. False when it is no longer unknown."""
+        return await self._by_person(source, notification_id, number, DeliveryStatus.SENT, "")
+
+    async def as_not_sent(self, source: str, notification_id: str, number: int, *, again: bool) -> bool:
+        """A person says that it was not: sent again, or given up. False when it is no longer unknown."""
+        move = f"retry@{rfc3339(self.clock())}" if again else f"give_up@{Reason.OUTCOME_UNKNOWN}"
+        return await self._by_person(source, notification_id, number, DeliveryStatus.FAILED, move)
+
+    async def _by_person(
+        self, source: str, notification_id: str, number: int, status: DeliveryStatus, move: str
+    ) -> bool:
+        while True:
+            story = await self.ledger.read(source, notification_id)
+            attempt = story.snapshot.attempt(number)
+            if attempt is None or attempt.status is not DeliveryStatus.UNKNOWN or story.snapshot.closed:
+                return False
+            item = await self.archive.item(story, attempt.step, number)
+            final = status is DeliveryStatus.SENT
+            happening = replace(self._happening(item, status.value), reason=Reason.RESOLVED_BY_PERSON, final=final)
+            snapshot = story.snapshot.with_attempt(attempt.moved(status, None, move))
+            try:
+                await self.ledger.append(
+                    story.about or item.about, happening, replace(snapshot, closed=final), after=story.sequence
+                )
+            except ConflictError:
+                continue
+            return True
 
     async def _cannot_ask(self, story: Story, attempt: Attempt, item: OutboxItem, error: SendError) -> None:
         """Not knowing is no reason to send again: asked later, in the end by a person."""

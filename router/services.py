@@ -17,14 +17,19 @@ from channels.model import Lane
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
 from router import subjects
+from router.archive import GoneError
 from router.clock import Clock
+from router.deadletters import DeadLetter, DeadLetters, State
 from router.jetstream import JetStream, StoreError
 from router.recipients import Recipients
+from router.replay import NotReplayableError, Replay
 from router.wire import InvalidNotificationError, parse_notification
 
 log = structlog.get_logger(__name__)
 
 VERSION = "1.0.0"
+
+Answer = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 class BadRequestError(Exception):
@@ -39,19 +44,32 @@ class BadRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`pointsman.explain` and `pointsman.trace`."""
+    """Everything that can be asked."""
 
     js: JetStream
     recipients: Recipients
     policy: Callable[[], Policy]
+    dead_letters: DeadLetters
+    replayer: Replay
     clock: Clock
 
     async def start(self, client: Client) -> nats.micro.Service:
         """Announce the services."""
         service = await nats.micro.add_service(client, name="pointsman", version=VERSION)
-        for name, handler in (("explain", self.explain), ("trace", self.trace)):
-            await service.add_endpoint(name=name, subject=f"pointsman.{name}", handler=_answering(handler))
+        for name, handler in self._endpoints().items():
+            endpoint = name.replace(".", "-")  # an endpoint's name is one token
+            await service.add_endpoint(name=endpoint, subject=f"pointsman.{name}", handler=_answering(handler))
         return service
+
+    def _endpoints(self) -> Mapping[str, Answer]:
+        return {
+            "explain": self.explain,
+            "trace": self.trace,
+            "deadletters.list": self.list_dead_letters,
+            "deadletters.show": self.show_dead_letter,
+            "deadletters.replay": self.replay_dead_letter,
+            "deadletters.resolve": self.resolve_dead_letter,
+        }
 
     async def explain(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """What would happen to this notification now, and why; nothing is sent or stored."""
@@ -74,6 +92,70 @@ class Services:
             raise BadRequestError(f"no notification {identity!r} of {source!r} is in the log", "id", 404)
         return {"events": [json.loads(each.body) for each in stored]}
 
+    async def list_dead_letters(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What needs a person: `{stage?, source?, state?}`; only what is open unless `state` says otherwise."""
+        stage = "*" if request.get("stage") is None else _token(request["stage"], "stage")
+        source = "*" if request.get("source") is None else _source(request["source"])
+        state = _state(request.get("state", State.OPEN))
+        letters = await self.dead_letters.all(stage, source)
+        return {"dead_letters": [each.summary() for each in letters if state is None or each.state is state]}
+
+    async def show_dead_letter(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{id}`: the whole of it, and every event of its notification."""
+        letter = await self._letter(request)
+        source, identity = str(letter.event["source"]), letter.event["notification_id"]
+        stored = []
+        if identity is not None:
+            stored = await self.js.history(subjects.DELIVERIES, subjects.story(source, str(identity)))
+        return {**letter.event, **letter.summary(), "events": [json.loads(each.body) for each in stored]}
+
+    async def replay_dead_letter(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{id, note?}`: give it back to the router."""
+        letter = await self._letter(request)
+        try:
+            return {"id": request["id"], "done": await self.replayer.replay(letter, _note(request))}
+        except (NotReplayableError, GoneError) as exc:
+            raise BadRequestError(str(exc), "id", 409) from None
+
+    async def resolve_dead_letter(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{id, outcome?, note?}`: it has been dealt with."""
+        letter = await self._letter(request)
+        outcome = request.get("outcome")
+        try:
+            done = await self.replayer.resolve(letter, outcome if isinstance(outcome, str) else None, _note(request))
+        except (NotReplayableError, GoneError) as exc:
+            raise BadRequestError(str(exc), "outcome", 409) from None
+        return {"id": request["id"], "done": done}
+
+    async def _letter(self, request: Mapping[str, Any]) -> DeadLetter:
+        identity = request.get("id")
+        letter = await self.dead_letters.find(identity) if isinstance(identity, str) else None
+        if letter is None:
+            raise BadRequestError("no dead letter has this id; list them with pointsman.deadletters.list", "id", 404)
+        return letter
+
+
+def _state(value: object) -> State | None:
+    if value == "all":
+        return None
+    try:
+        return State(str(value))
+    except ValueError:
+        raise BadRequestError("must be open, replayed, resolved or all", "state") from None
+
+
+def _token(value: object, field: str) -> str:
+    if not isinstance(value, str) or not subjects.SOURCE.fullmatch(value):
+        raise BadRequestError("must match [a-z0-9-]{1,32}", field)
+    return value
+
+
+def _note(request: Mapping[str, Any]) -> str | None:
+    note = request.get("note")
+    if note is not None and (not isinstance(note, str) or len(note) > 1_000):
+        raise BadRequestError("must be a text of 1000 characters at most", "note")
+    return note
+
 
 def _lane(value: object) -> Lane:
     try:
@@ -83,18 +165,13 @@ def _lane(value: object) -> Lane:
 
 
 def _source(value: object) -> str:
-    if not isinstance(value, str) or not subjects.SOURCE.fullmatch(value):
-        raise BadRequestError("must match [a-z0-9-]{1,32}", "source")
-    return value
+    return _token(value, "source")
 
 
 def _identity(value: object) -> str:
     if not isinstance(value, str) or not subjects.NOTIFICATION_ID.fullmatch(value):
         raise BadRequestError("must match [A-Za-z0-9_-]{1,64}", "id")
     return value
-
-
-Answer = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 def _answering(answer: Answer) -> Callable[[Request], Awaitable[None]]:

@@ -17,6 +17,7 @@ from channels.model import StatusReport
 from channels.reasons import Reason
 from channels.status import ARRIVED, ENDED_BADLY, DeliveryStatus, advances
 from router.clock import Clock
+from router.crashpoints import CrashPoint, reached
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
 from router.moves import Mover
@@ -47,7 +48,9 @@ class Tracking:
 
     async def record(self, report: StatusReport) -> Outcome:
         """Append what is news. Raises `StoreUnavailableError` when it was not stored: let the provider repeat it."""
+        reached(CrashPoint.TRACKING_READ)
         outcome = await self._record(report)
+        reached(CrashPoint.TRACKING_APPENDED)
         ref = report.ref
         log.info(
             "callback." + outcome.value,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 
+from router.crashpoints import CrashPoint, reached
 from router.intake import Intake, woken
 from router.outbox import Outbox, read_item
 from router.reconcile import ATTEMPT, Reconcile
@@ -22,6 +23,7 @@ class Waking:
 
     async def on_message(self, msg: Msg) -> None:
         """`wake.<kind>.<source>.<id>`."""
+        reached(CrashPoint.WAKE_TAKEN)
         _, kind, source, notification_id = msg.subject.split(".")
         headers = msg.headers or {}
         match Kind(kind):

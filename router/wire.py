@@ -365,6 +365,7 @@ class DeadLetterEvent(BaseModel):
     message: str = Field(description="what is wrong and what to do")
     field: str | None = Field(description="the field at fault")
     subject: str = Field(description="where it was published")
+    sequence: int = Field(description="its place in that stream")
     body: str = Field(description="the whole body, as text where it is UTF-8")
     body_encoding: Literal["utf-8", "base64"]
     headers: dict[str, str]

@@ -1,0 +1,8 @@
+"""The command line: `pointsman`.
+
+Each command imports what it needs when it runs, so that `pointsman --help` comes at once.
+"""
+
+from router.cli.commands import main
+
+__all__ = ["main"]

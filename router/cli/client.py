@@ -1,0 +1,97 @@
+"""NATS as commands use it: connected at once or not at all, and every failure one line for the user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from router.cli.errors import CommandError
+from router.jetstream import JetStream, StoreError
+from router.servers import addresses, tls_context
+from router.settings import NatsSettings
+
+#: Seconds within which a router must have answered.
+ANSWER_WITHIN = 2.0
+_CONNECT_WITHIN = 3  #: seconds, for each server
+
+
+class ServiceError(CommandError):
+    """A router answered that it cannot; `code` is that of the NATS micro convention."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@asynccontextmanager
+async def connected(settings: NatsSettings) -> AsyncIterator[JetStream]:
+    """JetStream for the time of a command. Raises `CommandError`, also for what the store refuses meanwhile."""
+    where = addresses_of(settings)
+    client = await _connect(settings, where)
+    js = JetStream(client, timeout=settings.timeout)
+    try:
+        await js.start()
+        yield js
+    except StoreError as exc:
+        raise CommandError(f"NATS at {where}: {exc}") from None
+    finally:
+        await js.stop()
+        await client.close()
+
+
+def addresses_of(settings: NatsSettings) -> str:
+    """The servers as they may be shown. Raises `CommandError` for what is no address."""
+    try:
+        return addresses(settings)
+    except ValueError:
+        raise CommandError("nats.url: not an address; write for example nats://127.0.0.1:4222") from None
+
+
+async def _connect(settings: NatsSettings, where: str) -> Client:
+    failures: list[Exception] = []
+
+    async def note(exc: Exception) -> None:
+        failures.append(exc)
+
+    try:
+        client = await nats.connect(
+            settings.servers,
+            name=f"{settings.name}-cli",
+            connect_timeout=_CONNECT_WITHIN,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # nats-py hands it to asyncio.sleep
+            error_cb=note,
+            user_credentials=str(settings.creds) if settings.creds else None,
+            nkeys_seed=str(settings.nkey) if settings.nkey else None,
+            tls=tls_context(settings.tls) if settings.tls else None,
+        )
+    except (NatsError, OSError, ValueError) as exc:
+        raise CommandError(_why(where, failures[-1] if failures else exc)) from None
+    # Somebody who follows events wants to follow them through a restart of the server.
+    client.options["max_reconnect_attempts"] = -1
+    return client
+
+
+def _why(where: str, failure: Exception) -> str:
+    if isinstance(failure, ConnectionRefusedError | TimeoutError):
+        return f"no NATS server answers at {where}: start one, or give --nats"
+    return f"NATS at {where} cannot be used: {str(failure) or type(failure).__name__}"
+
+
+async def ask(js: JetStream, service: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The answer of a router; None when none answers in time. Raises `ServiceError` for what it refuses."""
+    try:
+        reply = await js.client.request(f"pointsman.{service}", json.dumps(request).encode(), timeout=ANSWER_WITHIN)
+    except (NoRespondersError, TimeoutError):
+        return None
+    answer: dict[str, Any] = json.loads(reply.data)
+    if code := (reply.headers or {}).get("Nats-Service-Error-Code"):
+        raise ServiceError(answer["error"]["message"], code)
+    return answer

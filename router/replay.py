@@ -1,0 +1,85 @@
+"""What a person does about a dead letter: give it back to the router, or say how it ended.
+
+A replay goes through the same claims as everything else, so replaying twice sends once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.crashpoints import CrashPoint, reached
+from router.deadletters import DeadLetter, DeadLetters, State
+from router.follow_up import FollowUp
+from router.intake import Intake, Received
+from router.jetstream import JetStream
+from router.reconcile import ATTEMPT, Reconcile
+
+
+class NotReplayableError(Exception):
+    """It cannot be done; the message says why and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Acts on dead letters."""
+
+    js: JetStream
+    dead_letters: DeadLetters
+    intake: Intake
+    follow_up: FollowUp
+    reconcile: Reconcile
+
+    async def replay(self, letter: DeadLetter, note: str | None) -> str:
+        """Give it back; returns what was done, in a sentence."""
+        if letter.state is State.RESOLVED:
+            raise NotReplayableError("it was resolved by hand; publish a new notification instead")
+        done = await self._again(letter)
+        reached(CrashPoint.REPLAY_DONE)
+        await self.dead_letters.mark(str(letter.event["dead_letter_id"]), State.REPLAYED, note)
+        return done
+
+    async def resolve(self, letter: DeadLetter, outcome: str | None, note: str | None) -> str:
+        """Close it; for a held attempt `outcome` says whether the message was sent ("sent", "not_sent")."""
+        done = "closed"
+        if letter.event["stage"] == "reconcile":
+            done = await self._resolve_held(letter, outcome)
+        await self.dead_letters.mark(str(letter.event["dead_letter_id"]), State.RESOLVED, note)
+        return done
+
+    async def _again(self, letter: DeadLetter) -> str:
+        subject = str(letter.event["subject"])
+        match subject.partition(".")[0]:
+            case "notifications":
+                sequence = int(letter.event["sequence"])
+                headers = letter.event["headers"]
+                await self.intake.take(Received(subject, sequence, letter.body, headers, redelivered=True))
+                return "read again; see the delivery events for what came of it"
+            case "deliveries":
+                await self.follow_up.on_event(letter.body)
+                return "followed up again"
+            case "outbox" if letter.event["stage"] == "reconcile":
+                source, identity, number = self._held(letter)
+                if await self.reconcile.as_not_sent(source, identity, number, again=True):
+                    return "sent again as a new attempt"
+                return "nothing to do: its outcome is known by now"
+            case "outbox" | "wake":
+                await self.js.publish(subject, letter.body, dict(letter.event["headers"]))
+                return "put back into its queue"
+            case _:
+                raise NotReplayableError(f"nothing is known about replaying {subject!r}; resolve it by hand")
+
+    async def _resolve_held(self, letter: DeadLetter, outcome: str | None) -> str:
+        source, identity, number = self._held(letter)
+        match outcome:
+            case "sent":
+                changed = await self.reconcile.as_sent(source, identity, number)
+            case "not_sent":
+                changed = await self.reconcile.as_not_sent(source, identity, number, again=False)
+            case _:
+                raise NotReplayableError("say whether it was sent: outcome must be 'sent' or 'not_sent'")
+        return "recorded" if changed else "nothing to do: its outcome is known by now"
+
+    @staticmethod
+    def _held(letter: DeadLetter) -> tuple[str, str, int]:
+        event = letter.event
+        return str(event["source"]), str(event["notification_id"]), int(event["headers"][ATTEMPT])

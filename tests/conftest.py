@@ -1,0 +1,42 @@
+"""What every test gets: no variables of ours in the environment, logs as structlog ships them, a server if asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import structlog
+from hypothesis import settings
+
+from router.embedded import EmbeddedNats
+
+# The contract suite lives outside the tests: its assertions are explained all the same.
+pytest.register_assert_rewrite("channels.testing")
+
+# A shared machine pauses whenever it likes: how long one example takes says nothing, and the suite has its own timeout.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's shell configures must not reach a test."""
+    for name in [name for name in os.environ if name.startswith(("TWILIO_", "POINTSMAN_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    """A test that configures structlog leaves nothing behind."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture
+async def nats_server() -> AsyncIterator[EmbeddedNats]:
+    """A NATS server with JetStream, empty, for this test alone."""
+    async with EmbeddedNats() as server:
+        yield server

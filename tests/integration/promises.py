@@ -1,0 +1,93 @@
+"""What holds for every stream of events whatever a test does: checked at the end of each one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Protocol
+
+from channels.status import DeliveryStatus, advances
+from router.wire import DeadLetterEvent, DeliveryEvent, InboundEvent
+
+
+class Readable(Protocol):
+    """An event as stored."""
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def headers(self) -> Any: ...
+
+    @property
+    def body(self) -> dict[str, Any]: ...
+
+
+#: What may still follow an event that is final: a read receipt, and the refusal of another content under the same id.
+AFTER_FINAL = {"read", "rejected"}
+
+
+def check_promises(
+    deliveries: Sequence[Readable], inbound: Sequence[Readable], dead_letters: Sequence[Readable]
+) -> None:
+    """Every event keeps the contract, and every notification's events make sense one after the other."""
+    for event in deliveries:
+        _check_delivery(event)
+    for event in inbound:
+        InboundEvent.model_validate(event.body)
+        assert event.body.keys() == {_wire_name(name) for name in InboundEvent.model_fields}
+        assert event.subject == f"inbound.{event.body['channel']}.{event.body['sender']}"
+        _check_cloud_event(event, "pointsman.inbound")
+    for event in dead_letters:
+        DeadLetterEvent.model_validate(event.body)
+        assert event.body.keys() == DeadLetterEvent.model_fields.keys()
+    identities = [event.body["event_id"] for event in deliveries]
+    assert len(identities) == len(set(identities)), "an event was appended twice"
+    stories: dict[tuple[str, str], list[Readable]] = {}
+    for event in deliveries:
+        stories.setdefault((event.body["source"], event.body["notification_id"]), []).append(event)
+    for story in stories.values():
+        _check_story(story)
+
+
+def _check_delivery(event: Readable) -> None:
+    body = event.body
+    DeliveryEvent.model_validate(body)
+    assert body.keys() == DeliveryEvent.model_fields.keys()
+    source, status, identity = body["source"], body["status"], body["notification_id"]
+    assert event.subject == f"deliveries.{source}.{status}.{body['channel']}.{identity}"
+    _check_cloud_event(event, f"pointsman.delivery.{status}")
+    assert event.headers["ce-id"] == body["event_id"]
+    assert event.headers["ce-subject"] == identity
+    assert event.headers["ce-time"] == body["occurred_at"]
+    has_decision = status in {"routed", "suppressed", "deferred", "rejected"} and body["attempt"] == 0
+    assert bool(body["decision"]) == has_decision or status in {"suppressed", "expired"}
+
+
+def _check_cloud_event(event: Readable, kind: str) -> None:
+    assert event.headers["ce-specversion"] == "1.0"
+    assert event.headers["ce-type"] == kind
+    assert event.headers["content-type"] == "application/json"
+    assert event.headers["ce-source"].startswith("/")
+
+
+def _check_story(story: Sequence[Readable]) -> None:
+    finals = [index for index, event in enumerate(story) if event.body["final"] and event.body["status"] != "rejected"]
+    if finals:
+        later = {event.body["status"] for event in story[finals[0] + 1 :]}
+        assert later <= AFTER_FINAL, f"{later} after a final event"
+    numbers = {event.body["attempt"] for event in story}
+    assert numbers == set(range(max(numbers) + 1)), "attempts are counted without gaps"
+    for number in numbers - {0}:
+        _check_attempt(event.body["status"] for event in story if event.body["attempt"] == number)
+
+
+def _check_attempt(statuses: Iterable[str]) -> None:
+    of_attempt = [DeliveryStatus(status) for status in statuses if status in set(DeliveryStatus)]
+    assert of_attempt[0] is DeliveryStatus.SENDING, "an attempt begins with its claim"
+    for before, after in pairwise(of_attempt):
+        assert advances(before, after), f"{after} after {before}"
+
+
+def _wire_name(name: str) -> str:
+    return name.removesuffix("_")
