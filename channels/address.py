@@ -74,6 +74,7 @@ def country_of(number: phonenumbers.PhoneNumber) -> str:
         neighbour = phonenumbers.parse(f"+1{str(number.national_number)[:3]}2345678")
         if region := phonenumbers.region_code_for_number(neighbour):
             return str(region)
+    assert number.country_code is not None
     return str(phonenumbers.region_code_for_country_code(number.country_code))
 
 

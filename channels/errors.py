@@ -1,7 +1,8 @@
 """Every way a send can fail, as a table of classes: whether to try again, and whose fault it is.
 
 SendError
-├─ ChannelConfigError           our account or sender is wrong             no retry, alert
+├─ ChannelConfigError           something of ours at the provider is wrong  no retry, alert
+│   └─ SenderConfigError           nothing of this sender can go           the sender stops; retry when it is mended
 ├─ MessageInvalidError          our message is wrong                       no retry
 ├─ ProviderUnavailableError     not reached, before a byte of it left      retry
 ├─ ProviderThrottledError       refused for the rate                       retry after a while; the sender pauses
@@ -64,6 +65,13 @@ class ChannelConfigError(SendError):
     reason = Reason.CHANNEL_CONFIG
     our_fault = True
     next_step = True
+
+
+class SenderConfigError(ChannelConfigError):
+    """The account or the sender itself is refused: every message of it would be, so it stops and its messages wait."""
+
+    error_class = "sender_config"
+    retryable = True
 
 
 class MessageInvalidError(SendError):
@@ -143,6 +151,7 @@ BY_CLASS: dict[str, type[SendError]] = {
     cls.error_class: cls
     for cls in (
         ChannelConfigError,
+        SenderConfigError,
         MessageInvalidError,
         ProviderUnavailableError,
         ProviderThrottledError,

@@ -1,4 +1,4 @@
-"""Why something was decided or refused: stable codes, one documented line each, the same in events, logs and services."""
+"""Why something was decided or refused: stable codes, the same in events, logs and services."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The statuses of one attempt, and the one rule about them: a status never moves backwards.
 
 Providers report late, twice and out of order (Twilio warns of it on "Track the Message Status of Outbound Messages"),
-so a report is applied by rank, never by arrival. `unknown` is not a provider's word: it is ours, for an attempt of which
-nobody can say yet whether it was sent, and every report of the provider resolves it.
+so a report is applied by rank, never by arrival. `unknown` is not a provider's word: it is ours, for an attempt of
+which nobody can say yet whether it was sent, and every report of the provider resolves it.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class ChannelContract:
     @pytest.mark.parametrize(("situation", "expected"), EXPECTED.items(), ids=str)
     async def test_every_failure_says_what_is_known(self, situation: Situation, expected: type[SendError]) -> None:
         error = await self._failure(situation)
-        assert type(error) is expected
+        assert isinstance(error, expected)
 
     async def test_a_throttled_send_says_how_long_to_wait(self) -> None:
         error = await self._failure(Situation.THROTTLED)

@@ -16,23 +16,28 @@ from datetime import time
 from enum import StrEnum
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StrictBool,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core.core_schema import no_info_before_validator_function
 
-from channels.model import Category, Form, Lane
+from channels.model import Category, Form, Lane, OnUnknown, SenderKind
+from policies.retry import MOVES_ON
 from policies.toml_lines import Path, line_at, lines_of
 from policies.zones import zone_named
 
@@ -59,8 +64,26 @@ class SessionState(StrEnum):
     NONE = "none"  #: nothing on record at all
 
 
+class TemplateState(StrEnum):
+    """What a notification brings for channels that take templates."""
+
+    GIVEN = "given"  #: a template, approved or not
+    APPROVED = "approved"  #: one that is approved in some language; one given by its content SID is taken to be
+    NONE = "none"  #: none
+
+
+class _OneOrMany:
+    """A lone value stands for a list of one, in documents and in their schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(_as_list, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
 def _as_list(value: Any) -> Any:
-    """A lone value stands for a list of one."""
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -81,8 +104,14 @@ def _zone(name: str) -> str:
     return name
 
 
-Many = Annotated[tuple[T, ...], BeforeValidator(_as_list), Field(min_length=1)]
-Country = Annotated[str, AfterValidator(_country)]
+def _failure(name: str) -> str:
+    if name not in MOVES_ON:
+        raise ValueError(f"{name!r} does not lead to a next step; what may is {', '.join(MOVES_ON)}")
+    return name
+
+
+Many = Annotated[tuple[T, ...], Field(min_length=1), _OneOrMany()]
+Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": "^[A-Z]{2}$"})]
 CountryOrGroup = Annotated[str, AfterValidator(_country_or_group)]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
@@ -91,13 +120,33 @@ Source = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")]
 Scheme = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.-]{0,31}$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")]
 Zone = Annotated[str, AfterValidator(_zone)]
+SenderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Failed = Annotated[str, AfterValidator(_failure), Field(json_schema_extra={"enum": list(MOVES_ON)})]
+Clock = Annotated[time, WithJsonSchema({"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$"})]
 Count = Annotated[int, Field(strict=True, ge=1)]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class Table(BaseModel):
     """A table of the document: what it does not know, it refuses."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Span(Table):
+    """A part of the day on the recipient's clock; may cross midnight."""
+
+    start: Clock = Field(alias="from")  #: from this time on
+    end: Clock = Field(alias="until")  #: up to this time, which is outside again
+    timezone: Zone | None = None  #: where neither notification nor number tells the zone
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> Self:
+        if self.start == self.end:
+            raise ValueError("'from' and 'until' are the same time, which is no span of the day")
+        if self.start.tzinfo or self.end.tzinfo:
+            raise ValueError("'from' and 'until' are on the recipient's own clock: write them without an offset")
+        return self
 
 
 class Conditions(Table):
@@ -107,12 +156,16 @@ class Conditions(Table):
     session: Many[SessionState] = ()
     media: StrictBool | None = None  #: whether the notification has media
     text: StrictBool | None = None  #: whether it has text
-    template: Literal["given", "none"] | None = None
+    template: Many[TemplateState] = ()
+    language: Many[Language] = ()  #: in which the template would be sent
     category: Many[Category] = ()
     lane: Many[Lane] = ()
     source: Many[Source] = ()  #: the publishing service
     pinned: StrictBool | None = None  #: whether the notification pins a channel
     scheme: Many[Scheme] = ()  #: of the recipient's address: "tel", "whatsapp" or a plugin's
+    reachable: Many[ChannelToken] = ()  #: no earlier attempt taught that the recipient is not on this channel
+    sender_kind: Many[SenderKind] = ()  #: a sender of ours of this kind can serve the recipient's country
+    local_time: Span | None = None  #: on the recipient's clock, in every zone they may be in
 
 
 class PlanStep(Table):
@@ -120,6 +173,10 @@ class PlanStep(Table):
 
     channel: ChannelToken  #: or "pinned": the channel that the notification pins
     form: Many[Form] = ALL_FORMS
+    sender: Many[SenderName] = ()  #: only these; absent: any that can serve
+    sender_kind: Many[SenderKind] = ()  #: only of these kinds
+    within: Seconds | None = None  #: without a delivery after so long, the next step runs
+    on: Many[Failed] = ()  #: the failures that lead to the next step; absent: all that may
 
 
 class Route(Table):
@@ -159,23 +216,12 @@ class OptInRule(Table):
     country: Many[CountryOrGroup] = ()
 
 
-class QuietHours(Table):
-    """When nothing is sent, on the recipient's clock; may cross midnight."""
+class QuietHours(Span):
+    """When nothing is sent."""
 
-    start: time = Field(alias="from")  #: from this time on
-    end: time = Field(alias="until")  #: and again from this time on
     country: Many[CountryOrGroup] = ()  #: absent: everywhere
     exempt: Many[Category] = ()
     action: Action = Action.DEFER
-    timezone: Zone | None = None  #: where neither notification nor number tells the zone
-
-    @model_validator(mode="after")
-    def _is_a_span(self) -> QuietHours:
-        if self.start == self.end:
-            raise ValueError("'from' and 'until' are the same time; to stop everything, use 'guards.paused'")
-        if self.start.tzinfo or self.end.tzinfo:
-            raise ValueError("'from' and 'until' are on the recipient's own clock: write them without an offset")
-        return self
 
 
 class FrequencyCap(Table):
@@ -210,6 +256,7 @@ class PolicyDocument(Table):
     label: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = Field(alias="version")
     groups: dict[GroupName, Many[Country]] = {}
     languages: dict[Country, Language] = {}  #: country -> language of templates where the notification's is not there
+    on_unknown: dict[Category, OnUnknown] = {}  #: where the notification itself says nothing; absent: retry
     guards: Guards = Guards()
     routes: Many[Route]
 
@@ -259,6 +306,16 @@ def load(text: str, name: str) -> PolicyDocument:
             return document
     problems = [Problem(line_at(lines, path), _dotted(path), message) for path, message in found]
     raise PolicyError(sorted(problems, key=lambda problem: problem.line), name)
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON Schema of the document, for editors and for checks before a deployment."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:pointsman:schema:policy",
+        **PolicyDocument.model_json_schema(by_alias=True),
+        "title": "Pointsman policy",
+    }
 
 
 @cache

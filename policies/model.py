@@ -69,6 +69,8 @@ class RecipientFacts:
     timezones: tuple[str, ...] = ()
     #: category -> when this recipient was sent messages of it lately (aware, in any order), for frequency caps
     recent: Mapping[Category, tuple[datetime, ...]] = field(default_factory=dict)
+    #: channel -> name of the sender that the last message to this recipient on it came from
+    last_sender: Mapping[ChannelName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class Step:
     content_sid: str | None = None  #: of the template to use; only with form `template`
     language: str | None = None  #: the language that template is in
     because: str = ""  #: why this channel, form and sender, in a sentence
+    silence: float | None = None  #: seconds without a delivery after which the next step runs; None: it waits for ever
+    on: tuple[str, ...] | None = None  #: failures that lead to the next step (`policies.retry`); None: all that may
 
     def as_dict(self) -> dict[str, Any]:
         """The step as events show it; empty members are left out."""
@@ -91,6 +95,8 @@ class Step:
             "content_sid": self.content_sid,
             "language": self.language,
             "because": self.because,
+            "silence": self.silence,
+            "on": list(self.on or ()),
         }
         return {key: value for key, value in row.items() if value}
 

@@ -9,11 +9,21 @@ the same second do not come back in the same second. A delay that the provider a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from channels.errors import BY_CLASS, OutcomeUnknownError
+from channels.errors import BY_CLASS, OutcomeUnknownError, SendError
 from channels.reasons import Reason
+from channels.status import DeliveryStatus
+
+#: What a step of a policy may name under `on`: the classes of error that may lead to the next step at all, each with
+#: those below it in the tree of `channels.errors`, and the statuses in which a callback reports a failure.
+MOVES_ON = (
+    DeliveryStatus.UNDELIVERED.value,
+    DeliveryStatus.FAILED.value,
+    *(name for name, error in BY_CLASS.items() if error.next_step),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,7 @@ class Failure:
     error_class: str  #: name in `channels.errors.BY_CLASS`; any other counts as an unknown outcome
     retry_after: float | None = None  #: seconds the provider asked to wait
     slow: bool = False  #: the trouble is the carrier's and takes a while
+    status: DeliveryStatus | None = None  #: as a callback reported it; None: the provider's API refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +92,33 @@ def decide_retry(
     now: datetime,
     jitter: float,
     settings: RetrySettings = DEFAULTS,
+    on: Collection[str] | None = None,
 ) -> RetryDecision:
     """What follows a failed attempt.
 
-    `tries` counts the attempts already made on this step (from 1), `step` is its index in a plan of `steps`, and
-    `jitter` is a draw from [0, 1).
+    `tries` counts the attempts already made on this step (from 1), `step` is its index in a plan of `steps`, `jitter`
+    is a draw from [0, 1), and `on` is the step's own (`Step.on`). A retry that would come after `expires_at` is not
+    waited for: the next step, if there is one, runs while there is time.
     """
     error = BY_CLASS.get(failure.error_class, OutcomeUnknownError)
     if error is OutcomeUnknownError:
         return Reconcile()
+    reason = error.reason
     if error.retryable and tries < settings.attempts:
         at = now + timedelta(seconds=delay(failure, tries, jitter, settings))
-        return RetryAt(at) if expires_at is None or at < expires_at else GiveUp(Reason.EXPIRED)
-    if error.next_step and step + 1 < steps:
+        if expires_at is None or at < expires_at:
+            return RetryAt(at)
+        reason = Reason.EXPIRED
+    if step + 1 < steps and error.next_step and _moves_on(failure, error, on):
         return NextStep(step + 1) if expires_at is None or now < expires_at else GiveUp(Reason.EXPIRED)
-    return GiveUp(error.reason)
+    return GiveUp(reason)
+
+
+def _moves_on(failure: Failure, error: type[SendError], on: Collection[str] | None) -> bool:
+    """Whether the step lets this failure lead on; a class of error covers those below it."""
+    if on is None or failure.status in on:
+        return True
+    return any(name in BY_CLASS and issubclass(error, BY_CLASS[name]) for name in on)
 
 
 def delay(failure: Failure, tries: int, jitter: float, settings: RetrySettings = DEFAULTS) -> float:

@@ -1,7 +1,7 @@
 """The moments at which a process can die between two durable steps, by name.
 
-In production `reached` does nothing. Tests start the router from a script of their own that installs a hook, and let the
-process die there: no configuration and no environment variable of the product can do that.
+In production `reached` does nothing. Tests start the router from a script of their own that installs a hook, and let
+the process die there: no configuration and no environment variable of the product can do that.
 """
 
 from __future__ import annotations

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import structlog
 from nats.aio.msg import Msg
 
-from channels.errors import ProviderThrottledError
-from channels.model import SMS, Lane, Sender, Text
+from channels.errors import ProviderThrottledError, SendError
+from channels.model import SMS, Lane, Sender, SendReceipt, Text
 from channels.segments import count_segments
 from router import subjects, topology
 from router.attempts import Attempts
+from router.breaker import Breaker, BreakerState
 from router.jetstream import JetStream, Puller
 from router.outbox import OutboxItem, item_of
 from router.pacing import LaneChooser, Pacer
@@ -48,6 +49,7 @@ class SenderQueue:
         self._settings = settings
         self._clock = clock
         self._pacer = Pacer(sender.rate, clock())
+        self._breaker = Breaker()
         self._chooser = LaneChooser(settings.bulk_share)
         self._ahead = max(2, min(settings.concurrency, round(sender.rate * _AHEAD)))
         self._waiting: dict[Lane, deque[Msg]] = {lane: deque() for lane in Lane}
@@ -98,28 +100,45 @@ class SenderQueue:
             self._arrived.set()
 
         consumer = topology.dispatch_consumer(self._sender.name, lane)
-        return Puller(self._js, subjects.OUTBOX, consumer, take, lambda: self._ahead - len(waiting))
+
+        def room() -> int:
+            # What cannot go now stays in the outbox; one is enough to find out whether it can.
+            ahead = self._ahead if self._breaker.state is BreakerState.CLOSED else 1
+            return ahead - len(waiting)
+
+        return Puller(self._js, subjects.OUTBOX, consumer, take, room)
 
     async def _run(self) -> None:
         while True:
             await self._slots.acquire()
+            await self._something()
             await self._pace()
-            self._begin(await self._next())
+            self._begin(self._next())
 
     async def _pace(self) -> None:
         """Wait until the sender may go on; a pause that comes meanwhile is waited for too."""
-        while (seconds := self._pacer.wait(self._clock())) > 0:  # noqa: ASYNC110 - it is time that is waited for
+        while (seconds := self._wait()) > 0:  # noqa: ASYNC110 - it is time that is waited for
             await asyncio.sleep(seconds)
 
-    async def _next(self) -> Msg:
-        while (lane := self._chooser.choose({lane: len(waiting) for lane, waiting in self._waiting.items()})) is None:
+    def _wait(self) -> float:
+        now = self._clock()
+        return max(self._pacer.wait(now), self._breaker.wait(now))
+
+    async def _something(self) -> None:
+        """Wait until a message is here."""
+        while not any(self._waiting.values()):
             self._arrived.clear()
             await self._arrived.wait()
-        msg = self._waiting[lane].popleft()
+
+    def _next(self) -> Msg:
+        """The message whose turn it is; chosen as late as possible, so that an urgent one still overtakes."""
+        lane = self._chooser.choose({lane: len(waiting) for lane, waiting in self._waiting.items()})
+        assert lane is not None
         self._pullers[lane].more_room()
-        return msg
+        return self._waiting[lane].popleft()
 
     def _begin(self, msg: Msg) -> None:
+        self._breaker.sending()
         task = asyncio.create_task(self._settler.handle(self._send, msg))
         self._sending[task] = msg
         task.add_done_callback(self._ended)
@@ -131,7 +150,22 @@ class SenderQueue:
     async def _send(self, msg: Msg) -> None:
         item = item_of(msg)
         self._pacer.charge(cost(item), self._clock())
-        outcome = await self._attempts.make(item)
+        try:
+            outcome = await self._attempts.make(item)
+        except BaseException:
+            self._breaker.not_sent()
+            raise
+        if outcome is None:
+            self._breaker.not_sent()
+        else:
+            self._heed(outcome)
+
+    def _heed(self, outcome: SendReceipt | SendError) -> None:
+        """What the provider's answer means for the messages that wait."""
+        if self._breaker.heard(outcome, self._clock()):
+            log.warning("sender.breaker", sender=self._sender.name, state=self._breaker.state, why=self._breaker.why)
+            for puller in self._pullers.values():
+                puller.more_room()
         if isinstance(outcome, ProviderThrottledError):
             seconds = outcome.retry_after or _PAUSE_WITHOUT_HINT
             log.warning("sender.paused", sender=self._sender.name, seconds=seconds, code=outcome.provider_code)

@@ -1,4 +1,4 @@
-"""What every test gets: no variables of ours in the environment, logs as structlog ships them, a server if asked for."""
+"""What every test gets: no variables of ours in the environment, logs as structlog ships them, a server on demand."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from channels.errors import (
     ProviderUnavailableError,
     RecipientOptedOutError,
     RecipientUnreachableError,
+    SenderConfigError,
     SendError,
     ServiceWindowClosedError,
 )
@@ -47,6 +48,8 @@ class Meaning:
 
 
 _CONFIG, _INVALID, _REJECTED = ChannelConfigError, MessageInvalidError, ProviderRejectedError
+#: Refused at once whatever the message is: trying the next one would only burn it.
+_SENDER = SenderConfigError
 _UNREACHABLE, _THROTTLED, _UNAVAILABLE = RecipientUnreachableError, ProviderThrottledError, ProviderUnavailableError
 
 CODES: Final[Mapping[int, Meaning]] = {
@@ -55,13 +58,13 @@ CODES: Final[Mapping[int, Meaning]] = {
     14109: Meaning(_CONFIG, "more than ten TwiML replies to one inbound message"),
     20001: Meaning(_CONFIG, "unknown parameter"),
     20002: Meaning(_CONFIG, "friendly name is not valid"),
-    20003: Meaning(_CONFIG, "authentication failed or permission denied"),
+    20003: Meaning(_SENDER, "authentication failed or permission denied"),
     20004: Meaning(_CONFIG, "method not allowed"),
-    20005: Meaning(_CONFIG, "account is not active"),
-    20006: Meaning(_CONFIG, "access denied"),
+    20005: Meaning(_SENDER, "account is not active"),
+    20006: Meaning(_SENDER, "access denied"),
     20007: Meaning(_CONFIG, "page size is too large"),
     20008: Meaning(_CONFIG, "test credentials cannot use this resource"),
-    20403: Meaning(_CONFIG, "account may not use this resource"),
+    20403: Meaning(_SENDER, "account may not use this resource"),
     20404: Meaning(_CONFIG, "resource not found: a SID is wrong"),
     20409: Meaning(_UNAVAILABLE, "conflict with another request"),
     # "Never processed, always safe to retry". https://www.twilio.com/docs/api/errors/20429
@@ -71,20 +74,20 @@ CODES: Final[Mapping[int, Meaning]] = {
     20503: Meaning(OutcomeUnknownError, "Twilio's service is unavailable"),
     21210: Meaning(_CONFIG, "sender's number is not verified"),
     21211: Meaning(_UNREACHABLE, "recipient's number is not valid"),
-    21212: Meaning(_CONFIG, "sender's number is not valid"),
+    21212: Meaning(_SENDER, "sender's number is not valid"),
     21219: Meaning(_CONFIG, "recipient's number is not verified (trial account)"),
     21265: Meaning(_UNREACHABLE, "recipient is a short code"),
     21266: Meaning(_REJECTED, "recipient and sender are the same number"),
     21408: Meaning(_CONFIG, "account has no permission for the recipient's region"),
-    21470: Meaning(_CONFIG, "account is not valid"),
-    21471: Meaning(_CONFIG, "account does not exist"),
-    21472: Meaning(_CONFIG, "account is not active"),
+    21470: Meaning(_SENDER, "account is not valid"),
+    21471: Meaning(_SENDER, "account does not exist"),
+    21472: Meaning(_SENDER, "account is not active"),
     21481: Meaning(_CONFIG, "page token is not valid"),
-    21601: Meaning(_CONFIG, "sender's number cannot send messages"),
+    21601: Meaning(_SENDER, "sender's number cannot send messages"),
     21602: Meaning(_INVALID, "message has no body"),
     21603: Meaning(_INVALID, "message has no sender"),
     21604: Meaning(_INVALID, "message has no recipient"),
-    21606: Meaning(_CONFIG, "sender's number is not this account's or cannot send messages"),
+    21606: Meaning(_SENDER, "sender's number is not this account's or cannot send messages"),
     21608: Meaning(_CONFIG, "recipient's number is not verified (trial account)"),
     21609: Meaning(_CONFIG, "status callback URL is not valid"),
     21610: Meaning(RecipientOptedOutError, "recipient has unsubscribed"),
@@ -109,11 +112,11 @@ CODES: Final[Mapping[int, Meaning]] = {
     21657: Meaning(_CONFIG, "sender id is not valid for the recipient's country"),
     21658: Meaning(_INVALID, "a parameter is too long"),
     21659: Meaning(_CONFIG, "sender's number is of the wrong country or not this account's"),
-    21701: Meaning(_CONFIG, "messaging service does not exist"),
+    21701: Meaning(_SENDER, "messaging service does not exist"),
     21702: Meaning(_UNAVAILABLE, "messaging service is not available"),
     21703: Meaning(_CONFIG, "messaging service has no sender that reaches the recipient"),
-    21704: Meaning(_CONFIG, "messaging service has no senders"),
-    21705: Meaning(_CONFIG, "messaging service is not valid"),
+    21704: Meaning(_SENDER, "messaging service has no senders"),
+    21705: Meaning(_SENDER, "messaging service is not valid"),
     21708: Meaning(_CONFIG, "sender pool: number is not valid"),
     21709: Meaning(_CONFIG, "sender pool: country is not valid"),
     21711: Meaning(_CONFIG, "sender pool: number is in another service"),
@@ -179,7 +182,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     63003: Meaning(_UNREACHABLE, "channel does not know the recipient"),
     63005: Meaning(_INVALID, "channel refused the content"),
     63006: Meaning(_INVALID, "content has the wrong format for the channel"),
-    63007: Meaning(_CONFIG, "account has no channel with this sender"),
+    63007: Meaning(_SENDER, "account has no channel with this sender"),
     63008: Meaning(_CONFIG, "channel is misconfigured"),
     63009: Meaning(_UNAVAILABLE, "channel's provider had an internal error"),
     63010: Meaning(_UNAVAILABLE, "internal error at Twilio's channel"),
@@ -225,8 +228,8 @@ CODES: Final[Mapping[int, Meaning]] = {
 
 #: What an HTTP status says by itself when its code is not known.
 _STATUSES: Final[Mapping[int, Meaning]] = {
-    401: Meaning(_CONFIG, "authentication failed"),
-    403: Meaning(_CONFIG, "access denied"),
+    401: Meaning(_SENDER, "authentication failed"),
+    403: Meaning(_SENDER, "access denied"),
     404: Meaning(_CONFIG, "not found: the account's SID is wrong"),
     # Said by what stands between, about a request that it may have passed on in part.
     408: Meaning(OutcomeUnknownError, "the request took too long"),

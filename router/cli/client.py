@@ -13,13 +13,17 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from router.cli.errors import CommandError
-from router.jetstream import JetStream, StoreError
+from router.jetstream import JetStream, StoreError, StoreRefusedError
 from router.servers import addresses, tls_context
 from router.settings import NatsSettings
 
 #: Seconds within which a router must have answered.
 ANSWER_WITHIN = 2.0
 _CONNECT_WITHIN = 3  #: seconds, for each server
+
+
+class NoServerError(CommandError):
+    """Nobody listens at the configured address."""
 
 
 class ServiceError(CommandError):
@@ -73,16 +77,16 @@ async def _connect(settings: NatsSettings, where: str) -> Client:
             tls=tls_context(settings.tls) if settings.tls else None,
         )
     except (NatsError, OSError, ValueError) as exc:
-        raise CommandError(_why(where, failures[-1] if failures else exc)) from None
+        raise _failure(where, failures[-1] if failures else exc) from None
     # Somebody who follows events wants to follow them through a restart of the server.
     client.options["max_reconnect_attempts"] = -1
     return client
 
 
-def _why(where: str, failure: Exception) -> str:
-    if isinstance(failure, ConnectionRefusedError | TimeoutError):
-        return f"no NATS server answers at {where}: start one, or give --nats"
-    return f"NATS at {where} cannot be used: {str(failure) or type(failure).__name__}"
+def _failure(where: str, reason: Exception) -> CommandError:
+    if isinstance(reason, ConnectionRefusedError | TimeoutError):
+        return NoServerError(f"no NATS server answers at {where}: start one, or give --nats")
+    return CommandError(f"NATS at {where} cannot be used: {str(reason) or type(reason).__name__}")
 
 
 async def ask(js: JetStream, service: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -95,3 +99,13 @@ async def ask(js: JetStream, service: str, request: Mapping[str, Any]) -> dict[s
     if code := (reply.headers or {}).get("Nats-Service-Error-Code"):
         raise ServiceError(answer["error"]["message"], code)
     return answer
+
+
+async def require_stream(js: JetStream, name: str) -> None:
+    """Raises `CommandError` where no router has made its streams yet."""
+    try:
+        await js.api(f"STREAM.INFO.{name}")
+    except StoreRefusedError:
+        raise CommandError(
+            f"NATS has no stream {name}: a router makes its streams when it starts (pointsman run)"
+        ) from None

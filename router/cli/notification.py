@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -16,22 +17,27 @@ from router.cli.fields import nested
 from router.subjects import SOURCE
 
 
-def _source(value: str) -> str:
-    if not SOURCE.fullmatch(value):
-        raise typer.BadParameter("must match [a-z0-9-]{1,32}")
-    return value
+def checked(pattern: re.Pattern[str]) -> Callable[[str | None], str | None]:
+    """For options that become tokens of subjects: anything else would be another subject."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and not pattern.fullmatch(value):
+            raise typer.BadParameter(f"must match {pattern.pattern}")
+        return value
+
+    return check
 
 
 @dataclass(frozen=True)
 class NotificationOptions:
     """One option for each field of a notification, and where it is published."""
 
-    source: Annotated[str, typer.Option(callback=_source, help="The publishing service.")] = "cli"
+    source: Annotated[str, typer.Option(callback=checked(SOURCE), help="The publishing service.")] = "cli"
     lane: Annotated[Lane, typer.Option(help="How urgent it is.")] = Lane.NORMAL
     id: Annotated[str | None, typer.Option("--id", help="Idempotency key; made up and printed when absent.")] = None
-    to: Annotated[
-        str | None, typer.Option(help="E.164, a national number with --region, or whatsapp:<user id>.")
-    ] = None
+    to: Annotated[str | None, typer.Option(help="E.164, a national number with --region, or whatsapp:<user id>.")] = (
+        None
+    )
     text: Annotated[str | None, typer.Option(help="Free-form text.")] = None
     media: Annotated[list[str] | None, typer.Option(help="https URL of a medium; give it again for more.")] = None
     template: Annotated[str | None, typer.Option(help="Configured name of a template.")] = None

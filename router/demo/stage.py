@@ -29,7 +29,7 @@ from router.embedded import EmbeddedNats, EmbeddedServerError
 
 _READY_WITHIN = 15.0  #: seconds for each process
 _STOP_WITHIN = 5.0  #: seconds between SIGTERM and SIGKILL
-_POINTSMAN = ("-c", "import sys; from router.cli import main; sys.exit(main())")
+_POINTSMAN = ("-m", "router.cli")
 _CONFIG = Path(__file__).with_name("pointsman.toml")
 #: Seconds in each status: quick enough to watch, slow enough to see.
 _ACCOUNT = {"seed": 1, "delays": {"queued": 0.1, "sent": 0.3, "delivered": 0.6, "read": 0.8, "jitter": 0.2}}

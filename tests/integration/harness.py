@@ -4,6 +4,7 @@ contract, watches the streams and checks in the end that every event keeps it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.client import JetStreamContext as Context
 from twilio.request_validator import RequestValidator
 
-from channels.testing import until
+from channels.testing import PATIENCE, until
 from channels.twilio.simulator import (
     NO_DELAYS,
     Faults,
@@ -31,6 +32,7 @@ from channels.twilio.simulator import (
     TwilioMessage,
 )
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
+from router import topology
 from router.app import Router
 from router.embedded import EmbeddedNats
 from router.settings import Settings
@@ -61,6 +63,8 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "nats": {"timeout": 1},
 }
 TEMPLATES = {"order_shipped": {"en": ORDER_SHIPPED}}
+#: Consumers that settle what they take at once; the others hold on to messages until their time comes.
+PROMPT = (topology.INTAKE, topology.WAKE, topology.FOLLOW_UP, "dispatch-")
 #: Streams that the outside client watches.
 WATCHED = ("deliveries.>", "inbound.>", "deadletters.>")
 
@@ -240,8 +244,9 @@ class Harness:
     async def idle(self) -> None:
         """Until nothing is under way: every consumer has taken and settled everything, twice in a row."""
         before: tuple[int, ...] | None = None
-        while (now := await self._stand()) != before or now[-1]:
-            before = now
+        async with asyncio.timeout(PATIENCE):
+            while (now := await self._stand()) != before or now[-1]:
+                before = now
         await self._caught_up()
 
     async def _stand(self) -> tuple[int, ...]:
@@ -249,7 +254,7 @@ class Harness:
         sequences, unsettled = [], 0
         for stream in ("NOTIFICATIONS", "TIMERS", "OUTBOX", "DELIVERIES"):
             for consumer in await self.js.consumers_info(stream):
-                if consumer.config.durable_name:
+                if (consumer.config.durable_name or "").startswith(PROMPT):
                     unsettled += (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
             sequences.append((await self.js.stream_info(stream)).state.last_seq)
         return (*sequences, unsettled)

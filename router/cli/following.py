@@ -1,0 +1,107 @@
+"""Following a stream: every message that matches a filter, in order, through lost connections and servers.
+
+This is an ordered consumer that pulls. nats-py has one that is pushed to, and it drops messages without a word when
+its queue is full; here nothing is asked for that there is no room for. The server keeps the consumer in memory. When it
+is lost, or one of its messages on the way, another one begins behind the last message seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from router.clock import rfc3339
+from router.jetstream import JetStream, Puller, StoreUnavailableError
+
+_AHEAD = 256  #: messages held for a reader who is slow
+_SILENCE = 3 * Puller.HEARTBEAT  #: seconds without a sign of life after which the consumer counts as lost
+_PAUSE = 0.5  #: seconds before a lost consumer is replaced
+_FORGOTTEN_AFTER = 60 * 10**9  #: nanoseconds without a pull, after which the server drops a consumer
+
+#: Begin with what comes from now on.
+ONLY_NEW: Mapping[str, Any] = {"deliver_policy": "new"}
+
+
+def since(moment: datetime) -> Mapping[str, Any]:
+    """Begin with what was stored at this moment or later."""
+    return {"deliver_policy": "by_start_time", "opt_start_time": rfc3339(moment)}
+
+
+def behind(sequence: int) -> Mapping[str, Any]:
+    """Begin with what follows this message."""
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
+
+
+async def follow(js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> AsyncIterator[Msg]:
+    """Messages in order, without an end. Raises `StoreError` when the stream cannot be read at all."""
+    seen = 0
+    tap = await _Tap.opened(js, stream, subject, start)
+    while True:
+        try:
+            while msg := await tap.next():
+                seen = msg.metadata.sequence.stream
+                yield msg
+        finally:
+            await tap.close()
+        tap = await _replaced(js, stream, subject, behind(seen) if seen else start)
+
+
+async def _replaced(js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> _Tap:
+    while True:
+        await asyncio.sleep(_PAUSE)
+        try:
+            return await _Tap.opened(js, stream, subject, start)
+        except StoreUnavailableError:
+            continue  # the connection comes back by itself
+
+
+class _Tap:
+    """One consumer of the server's, for as long as it delivers without a gap."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._delivered = 0  #: by the consumer's own count
+        self._puller: Puller
+
+    @classmethod
+    async def opened(cls, js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> _Tap:
+        """Make the consumer and begin to pull."""
+        config = {
+            **start,
+            "ack_policy": "none",
+            "filter_subject": subject,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": _FORGOTTEN_AFTER,
+        }
+        answer = await js.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
+        tap = cls()
+        tap._puller = Puller(js, stream, answer["name"], tap._queue.put_nowait, tap._room)
+        await tap._puller.start()
+        return tap
+
+    def _room(self) -> int:
+        return _AHEAD - self._queue.qsize()
+
+    async def next(self) -> Msg | None:
+        """The next message; None when the consumer is lost or left one out."""
+        while True:
+            try:
+                async with asyncio.timeout(Puller.HEARTBEAT):
+                    msg = await self._queue.get()
+            except TimeoutError:
+                if time.monotonic() - self._puller.last_sign > _SILENCE:
+                    return None
+                continue
+            self._puller.more_room()
+            self._delivered += 1
+            return msg if msg.metadata.sequence.consumer == self._delivered else None
+
+    async def close(self) -> None:
+        """Ask for nothing more; the server forgets the consumer by itself."""
+        await self._puller.stop()

@@ -1,0 +1,117 @@
+"""What commands print: for people in colour and without full phone numbers, for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+_STYLES: Mapping[str, str] = {
+    "delivered": "green",
+    "read": "bold green",
+    "failed": "red",
+    "undelivered": "red",
+    "rejected": "red",
+    "exhausted": "bold red",
+    "suppressed": "yellow",
+    "expired": "yellow",
+    "canceled": "yellow",
+    "unknown": "magenta",
+    "deferred": "cyan",
+}
+_MATCHED, _PASSED = "●", "○"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """For lines: never wrapped, never coloured by what rich believes to see in them."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """One document for people and programs alike."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """One line for each event, at once, so that a pipe follows."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def masked(address: str | None) -> str:
+    """A recipient that can be recognised and not called: "+1501***2661"."""
+    if address is None:
+        return ""
+    scheme, colon, rest = address.rpartition(":")
+    kept = 5 if len(rest) >= 11 else 3
+    return f"{scheme}{colon}{rest[:kept]}***{rest[-4:] if kept == 5 else rest[-2:]}"
+
+
+def event_line(event: Mapping[str, Any], *, show_recipient: bool) -> Text:
+    """A delivery event in one line, what matters first."""
+    return _line(event, f"{event['source']}/{event['notification_id']}  ", recipient_of(event, full=show_recipient))
+
+
+def story_line(event: Mapping[str, Any]) -> Text:
+    """The same where everybody knows which notification it is about."""
+    return _line(event, "", "")
+
+
+def recipient_of(event: Mapping[str, Any], *, full: bool) -> str:
+    """Whom it is about, as far as may be shown."""
+    return event["recipient"] or "" if full else masked(event["recipient"])
+
+
+def _line(event: Mapping[str, Any], about: str, recipient: str) -> Text:
+    at = local_time(event["occurred_at"])
+    line = Text.assemble((f"{at:%H:%M:%S}.{at.microsecond // 1000:03}  ", "dim"), about)
+    line.append(f"{event['status']:<11} ", _STYLES.get(event["status"], ""))
+    return line.append("  ".join(part for part in (*_way(event), recipient, why(event)) if part))
+
+
+def _way(event: Mapping[str, Any]) -> Iterator[str]:
+    """Channel and form, sender, attempt: as far as there are any."""
+    if event["channel"] != "none":
+        yield "/".join(part for part in (event["channel"], event["form"]) if part)
+    yield event["sender"] or ""
+    if event["attempt"] > 1:
+        yield f"attempt {event['attempt']}"
+
+
+def why(event: Mapping[str, Any]) -> str:
+    """The reason, and the provider's own words where it refused."""
+    error = event["error"] or {}
+    words = " ".join(str(error[key]) for key in ("class", "code", "message") if error.get(key))
+    return ": ".join(part for part in (event["reason"], words) if part)
+
+
+def local_time(text: str) -> datetime:
+    """An event's time on the clock of whoever reads it."""
+    return datetime.fromisoformat(text).astimezone()
+
+
+def decision_lines(decision: Mapping[str, Any]) -> Iterator[Text]:
+    """A decision in sentences: what would be tried, what was known, and everything that was looked at."""
+    for number, step in enumerate(decision["plan"], 1):
+        head = f"{number}. {step['channel']}/{step['form']} from {step['sender']}"
+        yield Text(f"{head}: {step['because']}" if step.get("because") else head)
+    known = ", ".join(f"{name} {value}" for name, value in decision["facts"].items() if value not in (None, "", [], {}))
+    if known:
+        yield Text(f"known: {known}", "dim")
+    for entry in decision["trace"]:
+        mark, style = (_MATCHED, "") if entry["matched"] else (_PASSED, "dim")
+        yield Text(f"{mark} {entry['rule']}: {entry['because']}", style)
+
+
+def outcome_line(decision: Mapping[str, Any]) -> Text:
+    """What was decided, in one line."""
+    parts = [decision["reason"], decision.get("message") or "", f"until {decision['until']}" * bool(decision["until"])]
+    line = Text.assemble((decision["outcome"], _STYLES.get(decision["outcome"], "bold")))
+    said = ", ".join(part for part in parts if part and part != decision["outcome"])
+    line.append(f" ({said})" if said else "")
+    return line.append(f", policy {decision['policy']}", "dim")
