@@ -58,19 +58,24 @@ class Breaker:
             self.state = BreakerState.OPEN
 
     def heard(self, outcome: SendReceipt | SendError, now: float) -> bool:
-        """What came of it; True when the state changed."""
-        before = self.state
+        """What came of a message; True when messages may go now and could not before, or the other way round."""
+        was_open = self.state is not BreakerState.CLOSED
         if isinstance(outcome, SenderConfigError):
             self._open(now, _CONFIG_PAUSE, outcome.message)
         elif isinstance(outcome, ProviderUnavailableError | OutcomeUnknownError):
-            self._failures += 1
-            if self._failures >= _FAILURES or before is BreakerState.HALF_OPEN:
-                self._open(now, self._pause, outcome.message)
-                self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+            self._failed(now, outcome.message)
         else:
             self.state, self.why = BreakerState.CLOSED, ""
             self._failures, self._pause = 0, _FIRST_PAUSE
-        return self.state is not before and not (before is BreakerState.HALF_OPEN and self.state is BreakerState.OPEN)
+        return was_open is not (self.state is not BreakerState.CLOSED)
+
+    def _failed(self, now: float, why: str) -> None:
+        self._failures += 1
+        # What was in flight when it opened says nothing new about the provider.
+        opens = self.state is BreakerState.CLOSED and self._failures >= _FAILURES
+        if opens or self.state is BreakerState.HALF_OPEN:
+            self._open(now, self._pause, why)
+            self._pause = min(_LONGEST_PAUSE, self._pause * 2)
 
     def _open(self, now: float, pause: float, why: str) -> None:
         self.state, self.why, self._until = BreakerState.OPEN, why, now + pause

@@ -3,6 +3,6 @@
 Each command imports what it needs when it runs, so that `pointsman --help` comes at once.
 """
 
-from router.cli.commands import main
+from router.cli.app import main
 
 __all__ = ["main"]

@@ -70,7 +70,7 @@ async def _connect(settings: NatsSettings, where: str) -> Client:
             name=f"{settings.name}-cli",
             connect_timeout=_CONNECT_WITHIN,
             max_reconnect_attempts=1,
-            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # nats-py hands it to asyncio.sleep
+            reconnect_time_wait=0.1,
             error_cb=note,
             user_credentials=str(settings.creds) if settings.creds else None,
             nkeys_seed=str(settings.nkey) if settings.nkey else None,

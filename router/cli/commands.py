@@ -1,78 +1,169 @@
-"""All commands in one place, and what they have in common: exit status and the one line that says what went wrong."""
+"""The commands as their users see them: names, options, help. What each does stands in a module of its own.
+
+That module is imported when its command runs, so that `pointsman --help` comes at once.
+"""
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import version
-from typing import Annotated, Any
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from router.cli.errors import CommandError
-from router.cli.explain import explain
-from router.cli.processes import demo, run, simulator
-from router.cli.schema import schema
-from router.cli.send import send
-from router.cli.trace import trace
-from router.cli.watch import watch
+from router.cli import options
+from router.cli.notification import NotificationOptions, takes_notification
+from router.subjects import NAME, NOTIFICATION_ID, SOURCE
 
-_INTERRUPTED = 130  #: what shells report for a process that SIGINT ended
+_STATUS = re.compile(r"[a-z]+")
 
 
-class Commands(TyperGroup):
-    """A failure is one line on stderr and exit status 1; Ctrl-C ends quietly."""
+def demo(as_json: options.Json = False) -> None:
+    """Show everything on this machine, with no account: NATS, the simulator, a router and sample traffic."""
+    from router.cli import processes  # noqa: PLC0415 - see above
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except CommandError as exc:
-            typer.echo(f"error: {' '.join(str(exc).split())}", err=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(_INTERRUPTED) from None
+    processes.demo(as_json=as_json)
 
 
-app = typer.Typer(
-    cls=Commands,
-    help="Pointsman: notifications in, the right message out, delivery events back.",
-    epilog="Start with: pointsman demo",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # they would show local variables, and with them what is being sent
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-#: Command and an example, in the order of the help page: the first thing somebody tries comes first.
-_COMMANDS = (
-    (demo, "pointsman demo"),
-    (run, "pointsman run --config pointsman.toml --roles intake,dispatch"),
-    (send, "pointsman send --to +12025550143 --text 'Your order is on its way.' --wait"),
-    (watch, "pointsman watch --source shop --since 10m"),
-    (trace, "pointsman trace shop order-1042"),
-    (explain, "pointsman explain --to +919876543210 --text 'Your order is on its way.'"),
-    (simulator, "pointsman simulator --port 8026 --inbound-url http://127.0.0.1:8080/twilio/inbound"),
-    (schema, "pointsman schema all --out schemas/"),
-)
-for _command, _example in _COMMANDS:
-    app.command(epilog=f"Example: {_example}")(_command)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"pointsman {version('pointsman')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _pointsman(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+def run(
+    roles: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Of intake, dispatch, webhooks, tracking; all when absent.")
+    ] = None,
+    config: options.Config = None,
+    nats: options.Nats = None,
 ) -> None:
-    pass
+    """Run the router until SIGTERM or Ctrl-C, then drain; a second signal does not wait for that."""
+    from router.cli import processes  # noqa: PLC0415 - see above
+
+    processes.run(roles, config, nats)
 
 
-def main() -> None:
-    """The console script's entry point."""
-    app(prog_name="pointsman" if sys.argv[0].endswith("__main__.py") else None)
+def simulator(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for a free one.")] = 8026,
+    inbound_url: Annotated[str | None, typer.Option(help="Where inbound messages are posted.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes SIDs, faults and delays repeatable.")] = None,
+    faults: Annotated[Path | None, typer.Option(help="JSON file of faults.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="JSON file of any other settings.")] = None,
+) -> None:
+    """Run a Twilio of our own until SIGTERM or Ctrl-C; one line of JSON says where it listens."""
+    from router.cli import processes  # noqa: PLC0415 - see above
+
+    given = {"host": host, "port": port, "inbound-url": inbound_url, "seed": seed}
+    processes.simulator(given | {"faults": faults, "settings": settings})
+
+
+@takes_notification
+def send(
+    given: NotificationOptions,
+    file: Annotated[Path | None, typer.Option(help="Send each row of a .csv or .jsonl file; each needs an id.")] = None,
+    check_only: Annotated[bool, typer.Option("--check-only", help="Check, and publish nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow what becomes of it to the end.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds that --wait waits.")] = 60.0,
+    show_recipients: options.ShowRecipients = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Publish a notification, or a file of them, and say so when NATS has it."""
+    if file is not None and given.to is not None:
+        raise typer.BadParameter("give either --to or --file")
+    document = given.document() if file is None else {}
+    from router.cli import sending  # noqa: PLC0415 - see above
+
+    how = sending.How(given.source, given.lane, timeout if wait else None, as_json, show_recipients)
+    if file is not None:
+        sending.send_file(file, how, config, nats, check_only=check_only)
+    else:
+        sending.send_one(document, how, config, nats, check_only=check_only)
+
+
+def watch(
+    source: Annotated[
+        str | None, typer.Option(callback=options.matching(SOURCE), help="Of this service alone.")
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option(callback=options.matching(_STATUS), help="Of this status alone.")
+    ] = None,
+    channel: Annotated[str | None, typer.Option(callback=options.matching(NAME), help="Of this channel alone.")] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option("--id", callback=options.matching(NOTIFICATION_ID), help="Of this notification alone."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="10m", help="Begin so long ago (s, m, h, d).")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    show_recipients: options.ShowRecipients = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Follow delivery events until Ctrl-C."""
+    back = options.duration(since) if since else None
+    from router.cli import watching  # noqa: PLC0415 - see above
+
+    shown = watching.Filter(source, status, channel, identity, back)
+    watching.watch(shown, count, config, nats, as_json=as_json, show_recipients=show_recipients)
+
+
+def trace(
+    source: Annotated[str, typer.Argument(callback=options.matching(SOURCE), help="The publishing service.")],
+    identity: Annotated[
+        str,
+        typer.Argument(metavar="ID", callback=options.matching(NOTIFICATION_ID), help="The notification's id."),
+    ],
+    show_recipients: options.ShowRecipients = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Tell what became of one notification, and why."""
+    from router.cli import tracing  # noqa: PLC0415 - see above
+
+    tracing.trace(source, identity, config, nats, as_json=as_json, show_recipients=show_recipients)
+
+
+@takes_notification
+def explain(
+    given: NotificationOptions,
+    document: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="JSON file of a notification; - for stdin.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="The same, as an option.")] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Decide here, knowing nothing about the recipient.")
+    ] = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Say which way a notification would go, and why; nothing is sent or stored."""
+    path = document or file
+    if path is not None and given.to is not None:
+        raise typer.BadParameter("give either --to or a file")
+    stated = given.document() if path is None else {}
+    from router.cli import explaining  # noqa: PLC0415 - see above
+
+    question = explaining.Question(given.source, given.lane, stated if path is None else explaining.read(path))
+    explaining.explain(question, config, nats, offline=offline, as_json=as_json)
+
+
+class Document(StrEnum):
+    """What `schema` can be asked for."""
+
+    NOTIFICATION = "notification"
+    DELIVERY = "delivery"
+    INBOUND = "inbound"
+    DEADLETTER = "deadletter"
+    ASYNCAPI = "asyncapi"
+    ALL = "all"
+
+
+def schema(
+    name: Annotated[Document, typer.Argument(help="A schema, the AsyncAPI document, or all of them.")] = Document.ALL,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write files there, in place of printing.")] = None,
+) -> None:
+    """Print the contract for machines: JSON Schemas and the AsyncAPI document."""
+    from router.cli import documents  # noqa: PLC0415 - see above
+
+    documents.show(None if name is Document.ALL else name.value, out)

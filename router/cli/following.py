@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +37,7 @@ def behind(sequence: int) -> Mapping[str, Any]:
     return {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
 
 
-async def follow(js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> AsyncIterator[Msg]:
+async def follow(js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> AsyncGenerator[Msg, None]:
     """Messages in order, without an end. Raises `StoreError` when the stream cannot be read at all."""
     seen = 0
     tap = await _Tap.opened(js, stream, subject, start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,25 +13,15 @@ import typer
 
 from channels.model import Category, Lane, OnUnknown
 from router.cli.fields import nested
+from router.cli.options import matching
 from router.subjects import SOURCE
-
-
-def checked(pattern: re.Pattern[str]) -> Callable[[str | None], str | None]:
-    """For options that become tokens of subjects: anything else would be another subject."""
-
-    def check(value: str | None) -> str | None:
-        if value is not None and not pattern.fullmatch(value):
-            raise typer.BadParameter(f"must match {pattern.pattern}")
-        return value
-
-    return check
 
 
 @dataclass(frozen=True)
 class NotificationOptions:
     """One option for each field of a notification, and where it is published."""
 
-    source: Annotated[str, typer.Option(callback=checked(SOURCE), help="The publishing service.")] = "cli"
+    source: Annotated[str, typer.Option(callback=matching(SOURCE), help="The publishing service.")] = "cli"
     lane: Annotated[Lane, typer.Option(help="How urgent it is.")] = Lane.NORMAL
     id: Annotated[str | None, typer.Option("--id", help="Idempotency key; made up and printed when absent.")] = None
     to: Annotated[str | None, typer.Option(help="E.164, a national number with --region, or whatsapp:<user id>.")] = (

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from router.cli.errors import CommandError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from router.settings import Settings
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 Config = Annotated[
     Path | None,
@@ -23,14 +21,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, as on the wire."
 ShowRecipients = Annotated[bool, typer.Option("--show-recipients", help="Show recipients in full.")]
 
 
-def load_settings(config: Path | None, nats: str | None = None) -> tuple[Settings, Mapping[str, str]]:
-    """The settings, with `--nats` over them, and the environment. Raises `CommandError` that names what is wrong."""
-    from router.settings import ConfigError, load
+def matching(pattern: re.Pattern[str]) -> Callable[[str | None], str | None]:
+    """For options that become tokens of subjects: anything else would be another subject."""
 
-    try:
-        settings, environ = load(config)
-    except ConfigError as exc:
-        raise CommandError(str(exc)) from None
-    if nats is None:
-        return settings, environ
-    return settings.model_copy(update={"nats": settings.nats.model_copy(update={"url": nats})}), environ
+    def check(value: str | None) -> str | None:
+        if value is not None and not pattern.fullmatch(value):
+            raise typer.BadParameter(f"must match {pattern.pattern}")
+        return value
+
+    return check
+
+
+def duration(text: str) -> timedelta:
+    """`30s`, `10m`, `2h`, `1d`."""
+    if not (match := re.fullmatch(r"(\d{1,6})([smhd])", text)):
+        raise typer.BadParameter("write a number and s, m, h or d, for example 10m")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

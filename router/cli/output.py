@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -50,6 +50,14 @@ def masked(address: str | None) -> str:
     scheme, colon, rest = address.rpartition(":")
     kept = 5 if len(rest) >= 11 else 3
     return f"{scheme}{colon}{rest[:kept]}***{rest[-4:] if kept == 5 else rest[-2:]}"
+
+
+def event_printer(*, as_json: bool, show_recipients: bool) -> Callable[[Mapping[str, Any]], None]:
+    """Prints one delivery event a line, for people or for programs."""
+    if as_json:
+        return print_json_line
+    screen = console()
+    return lambda event: screen.print(event_line(event, show_recipient=show_recipients))
 
 
 def event_line(event: Mapping[str, Any], *, show_recipient: bool) -> Text:

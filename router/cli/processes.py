@@ -4,40 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
+from rich.console import Console
 
-from router.cli import options
+from channels.twilio.simulator.__main__ import main as simulate
+from router import logs
+from router.app import ALL_ROLES, Router, StartError
+from router.cli.configuration import load_settings
 from router.cli.errors import CommandError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from router.app import Router
-    from router.settings import Settings
+from router.demo import DemoError, run_demo
+from router.embedded import EmbeddedServerError
+from router.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run(
-    roles: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Of intake, dispatch, webhooks, tracking; all when absent.")
-    ] = None,
-    config: options.Config = None,
-    nats: options.Nats = None,
-) -> None:
-    """Run the router until SIGTERM or Ctrl-C, then drain; a second Ctrl-C does not wait for that."""
-    from router.app import ALL_ROLES, Router, StartError
-
-    chosen = ALL_ROLES if roles is None else frozenset(role.strip() for role in roles.split(","))
-    if unknown := chosen - ALL_ROLES:
-        known = ", ".join(sorted(ALL_ROLES))
-        raise typer.BadParameter(f"no role {min(unknown)!r}; there are {known}", param_hint="--roles")
-    settings, environ = options.load_settings(config, nats)
+def run(roles: str | None, config: Path | None, nats: str | None) -> None:
+    """Run a router. Raises `CommandError` when it cannot start, with what its operator can do."""
+    chosen = _roles(roles)
+    settings, environ = load_settings(config, nats)
     _configure_logs(settings, environ)
     try:
         with asyncio.Runner(loop_factory=_fast_loop()) as runner:
@@ -46,9 +37,15 @@ def run(
         raise CommandError(str(exc)) from None
 
 
-def _configure_logs(settings: Settings, environ: Mapping[str, str]) -> None:
-    from router import logs
+def _roles(given: str | None) -> frozenset[str]:
+    chosen = ALL_ROLES if given is None else frozenset(role.strip() for role in given.split(","))
+    if unknown := chosen - ALL_ROLES:
+        known = ", ".join(sorted(ALL_ROLES))
+        raise typer.BadParameter(f"no role {min(unknown)!r}; there are {known}", param_hint="--roles")
+    return chosen
 
+
+def _configure_logs(settings: Settings, environ: Mapping[str, str]) -> None:
     logs.register_secrets(logs.secret_values(environ))
     logs.register_secrets(password for url in settings.nats.servers if (password := urlsplit(url).password))
     logs.configure(settings.logs.format, settings.logs.level)
@@ -69,40 +66,23 @@ async def _serve(router: Router) -> None:
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it runs, else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
+    """The loop of uvloop where it runs, else asyncio's own."""
+    if find_spec("uvloop") is None:
         return None
-    return uvloop.new_event_loop
+    loop: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return loop
 
 
-def demo(as_json: options.Json = False) -> None:
-    """Show everything on this machine, with no account: NATS, the simulator, a router and sample traffic."""
-    from router.cli import output
-    from router.demo import run_demo
-    from router.embedded import EmbeddedServerError
-
+def demo(*, as_json: bool) -> None:
+    """Everything on this machine. Exit status 0 only when every sample ended as it should."""
     try:
-        good = asyncio.run(run_demo(output.console(), json_output=as_json))
-    except EmbeddedServerError as exc:
+        good = asyncio.run(run_demo(Console(), json_output=as_json))
+    except (DemoError, EmbeddedServerError) as exc:
         raise CommandError(str(exc)) from None
     if not good:
         raise typer.Exit(1)
 
 
-def simulator(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 for a free one.")] = 8026,
-    inbound_url: Annotated[str | None, typer.Option(help="Where inbound messages are posted.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes SIDs, faults and delays repeatable.")] = None,
-    faults: Annotated[Path | None, typer.Option(help="JSON file of faults.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="JSON file of any other settings.")] = None,
-) -> None:
-    """Run a Twilio of our own, until SIGTERM or Ctrl-C; one line of JSON says where it listens."""
-    from channels.twilio.simulator.__main__ import main
-
-    given = {"--host": host, "--port": port, "--inbound-url": inbound_url, "--seed": seed}
-    given |= {"--faults": faults, "--settings": settings}
-    arguments = [f"{option}={value}" for option, value in given.items() if value is not None]
-    raise typer.Exit(main(arguments))
+def simulator(given: Mapping[str, object]) -> None:
+    """The simulator alone, with the options of `python -m channels.twilio.simulator`."""
+    raise typer.Exit(simulate([f"--{name}={value}" for name, value in given.items() if value is not None]))

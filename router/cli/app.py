@@ -1,0 +1,72 @@
+"""What all commands have in common: exit status, and the one line that says what went wrong."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from router.cli import commands
+from router.cli.errors import CommandError
+
+_INTERRUPTED = 130  #: what shells report for a process that SIGINT ended
+
+#: Command and an example, in the order of the help page: the first thing somebody tries comes first.
+_COMMANDS = (
+    (commands.demo, "pointsman demo"),
+    (commands.run, "pointsman run --config pointsman.toml --roles intake,dispatch"),
+    (commands.send, "pointsman send --to +12025550143 --text 'Your order is on its way.' --wait"),
+    (commands.watch, "pointsman watch --source shop --since 10m"),
+    (commands.trace, "pointsman trace shop order-1042"),
+    (commands.explain, "pointsman explain --to +919876543210 --text 'Your order is on its way.'"),
+    (commands.simulator, "pointsman simulator --port 8026 --inbound-url http://127.0.0.1:8080/twilio/inbound"),
+    (commands.schema, "pointsman schema all --out schemas/"),
+)
+
+
+class Commands(TyperGroup):
+    """A failure is one line on stderr and exit status 1; Ctrl-C ends quietly."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except CommandError as exc:
+            typer.echo(f"error: {' '.join(str(exc).split())}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    epilog="Start with: pointsman demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would show local variables, and with them what is being sent
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command, _example in _COMMANDS:
+    app.command(epilog=f"Example: {_example}")(_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pointsman {version('pointsman')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _pointsman(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Pointsman: a notification in, the right message out, delivery events back."""
+
+
+def main() -> None:
+    """The console script's entry point."""
+    app(prog_name="pointsman" if sys.argv[0].endswith("__main__.py") else None)
