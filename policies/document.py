@@ -110,7 +110,7 @@ def _failure(name: str) -> str:
     return name
 
 
-Many = Annotated[tuple[T, ...], Field(min_length=1), _OneOrMany()]
+Many = Annotated[tuple[T, ...], _OneOrMany(), Field(min_length=1)]
 Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": "^[A-Z]{2}$"})]
 CountryOrGroup = Annotated[str, AfterValidator(_country_or_group)]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from channels.model import ChannelName
+from channels.model import Category, ChannelName, OnUnknown
+from policies.conditions import Vocabulary
 from policies.document import OptInRule, PolicyDocument
 from policies.guards import Guard, compile_guards
 from policies.model import Decision, Outcome, RecipientFacts, RoutingRequest, TraceEntry
@@ -45,18 +46,27 @@ class Policy:
     routes: Routes
     session_senders: frozenset[str]  #: whose sessions count
     opt_in_needs: Sequence[OptInNeed]
+    options: Mapping[ChannelName, Option]  #: the installed channels
+    unknown: Mapping[Category, OnUnknown]
+
+    def on_unknown(self, category: Category) -> OnUnknown:
+        """What to do with an unknown outcome where the notification itself says nothing."""
+        return self.unknown.get(category, OnUnknown.RETRY)
 
 
 def compile_policy(document: PolicyDocument, world: World) -> Policy:
     """Work out everything that does not depend on a request."""
     templates = {name: TemplateLanguages(entry) for name, entry in world.templates.items()}
     options = {channel: _option(channel, document, world, templates) for channel in world.channels}
+    vocabulary = Vocabulary.of(document, world, templates)
     sessions = {channel for channel, capabilities in world.channels.items() if capabilities.needs_session}
     return Policy(
         version=document.version,
         guards=compile_guards(document, world.templates),
-        routes=Routes(tuple(compile_route(route, document) for route in document.routes), options),
+        routes=Routes(tuple(compile_route(each, vocabulary, options, world.senders) for each in document.routes)),
+        options=options,
         session_senders=frozenset(sender.name for sender in world.senders if sender.channels & sessions),
+        unknown=document.on_unknown,
         opt_in_needs=tuple(_need(rule, document) for rule in document.guards.opt_in),
     )
 

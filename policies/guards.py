@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from channels.model import Category
 from channels.reasons import Reason
 from policies.document import Action, CountryGuard, FrequencyCap, Paused, PolicyDocument, QuietHours
 from policies.model import Deferred, Outcome, Rejected, Suppressed, TraceEntry
-from policies.situation import Situation, covers_all, stopping_scope
+from policies.situation import Situation, covers_all, recipient_zones, stopping_scope
 from policies.templates import variables_fault
 from policies.world import TemplateEntry
-from policies.zones import open_in_all, zone_named
+from policies.zones import open_in_all
 
 Checked = tuple[TraceEntry, Outcome | None]
 Guard = Callable[[Situation], Checked]
@@ -188,7 +187,7 @@ def quiet_hours(table: QuietHours, document: PolicyDocument) -> Guard:
             return _pass(rule, f"category '{situation.category}' is exempt from {hours}")
         if served and situation.country not in served:
             return _pass(rule, f"{hours} does not hold in {situation.country or 'no country'}")
-        zones = _zones(situation, table.timezone)
+        zones = recipient_zones(situation, table.timezone)
         if not zones:
             return _pass(rule, f"the recipient's time zone is not known, so {hours} cannot be told")
         names = ", ".join(zone.key for zone in zones)
@@ -202,15 +201,6 @@ def quiet_hours(table: QuietHours, document: PolicyDocument) -> Guard:
         return _hold(rule, f"now is inside {hours} in {names}", until, Reason.QUIET_HOURS, situation)
 
     return check
-
-
-def _zones(situation: Situation, otherwise: str | None) -> tuple[ZoneInfo, ...]:
-    """Where the recipient may be: as the notification says, else as the number tells, else as the document assumes."""
-    asked = situation.request.timezone
-    for names in ((asked,) if asked else (), situation.facts.timezones, (otherwise,) if otherwise else ()):
-        if zones := tuple(zone for name in names if (zone := zone_named(name))):
-            return zones
-    return ()
 
 
 def frequency(cap: FrequencyCap) -> Guard:

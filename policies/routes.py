@@ -6,43 +6,18 @@ another route: it only takes steps away from the one that would have won, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from channels.model import ChannelName, Form
+from channels.model import ChannelName, Form, Sender
 from channels.reasons import Reason
 from policies import document as doc
+from policies.conditions import Condition, Vocabulary
 from policies.model import Outcome, Rejected, RoutingPlan, Step, Suppressed, TraceEntry
+from policies.senders import chosen_from, sender_table
 from policies.situation import Situation
 from policies.steps import Obstacle, Option, most_helpful, resolve
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One key of `when` or `unless`."""
-
-    key: str
-    read: Callable[[Situation], Any]
-    wanted: frozenset[Any]
-    phrases: Mapping[Any, str]  #: how the trace says a value; without one: "the <key> is <value>"
-    others: str  #: the wanted values, where the value alone does not tell them: ", not US or CA"
-
-    def seen(self, situation: Situation) -> str:
-        """The value looked at, in words."""
-        value = self.read(situation)
-        return self.phrases.get(value) or f"the {self.key} is {value or 'not known'}"
-
-
-#: Values that read badly as "the <key> is <value>".
-_PHRASES: Mapping[str, Mapping[Any, str]] = {
-    "media": {True: "there is media", False: "there is no media"},
-    "text": {True: "there is text", False: "there is no text"},
-    "pinned": {True: "a channel is pinned", False: "no channel is pinned"},
-    "template": {"given": "a template is given", "none": "no template is given"},
-    "session": {"open": "a session is open", "closed": "the session has ended", "none": "there is no session"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +26,17 @@ class CompiledStep:
 
     channel: ChannelName | None  #: None: the pinned one
     forms: tuple[Form, ...]
+    options: Mapping[ChannelName, Option]  #: the installed channels, with the senders that this step may use
+    moves: Mapping[str, Any]  #: what the step says of moving on: members of `Step` that are not worked out
+
+    def resolve(self, channel: ChannelName, situation: Situation) -> Step | Obstacle:
+        """The step as it would be sent over this channel, or what is in its way."""
+        option = self.options.get(channel)
+        if option is None:
+            installed = ", ".join(sorted(self.options)) or "none"
+            return Obstacle(Reason.NOT_ON_CHANNEL, f"no channel '{channel}' is installed (installed: {installed})")
+        found = resolve(option, self.forms, situation)
+        return replace(found, **self.moves) if self.moves and isinstance(found, Step) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +51,9 @@ class CompiledRoute:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """All routes with the channels they can use."""
+    """All routes in their order."""
 
     routes: tuple[CompiledRoute, ...]
-    options: Mapping[ChannelName, Option]
 
     def plan(self, situation: Situation, trace: list[TraceEntry]) -> Outcome:
         """The plan, or the most helpful refusal; every route looked at leaves its entries in the trace."""
@@ -98,7 +83,7 @@ class Routes:
             if channel is None or (pin is not None and channel != pin):
                 trace.append(_not_pinned(route.rule, step.channel, pin))
                 continue
-            found = self._resolve(channel, step.forms, situation)
+            found = step.resolve(channel, situation)
             if isinstance(found, Step):
                 steps.append(found)
             else:
@@ -106,41 +91,28 @@ class Routes:
             trace.append(TraceEntry(f"{route.rule}.{channel}", isinstance(found, Step), found.because))
         return steps, obstacles
 
-    def _resolve(self, channel: ChannelName, forms: tuple[Form, ...], situation: Situation) -> Step | Obstacle:
-        option = self.options.get(channel)
-        if option is None:
-            installed = ", ".join(sorted(self.options)) or "none"
-            return Obstacle(Reason.NOT_ON_CHANNEL, f"no channel '{channel}' is installed (installed: {installed})")
-        return resolve(option, forms, situation)
 
-
-def compile_route(route: doc.Route, document: doc.PolicyDocument) -> CompiledRoute:
-    """Conditions as sets, channels as names."""
+def compile_route(
+    route: doc.Route, vocabulary: Vocabulary, options: Mapping[ChannelName, Option], senders: Sequence[Sender]
+) -> CompiledRoute:
+    """Conditions as sets, channels as names, steps with the senders that they may use."""
     return CompiledRoute(
         rule=f"route.{route.name}",
-        when=_conditions(route.when, document),
-        unless=_conditions(route.unless, document) if route.unless else None,
-        steps=tuple(
-            CompiledStep(None if step.channel == doc.PINNED else ChannelName(step.channel), step.form)
-            for step in route.plan
-        ),
+        when=vocabulary.compile(route.when),
+        unless=vocabulary.compile(route.unless) if route.unless else None,
+        steps=tuple(_compile_step(step, options, senders) for step in route.plan),
     )
 
 
-def _conditions(table: doc.Conditions, document: doc.PolicyDocument) -> tuple[Condition, ...]:
-    keys = [key for key in doc.Conditions.model_fields if key in table.model_fields_set]
-    return tuple(_condition(key, getattr(table, key), document) for key in keys)
-
-
-def _condition(key: str, value: Any, document: doc.PolicyDocument) -> Condition:
-    values = value if isinstance(value, tuple) else (value,)
-    phrases = _PHRASES.get(key, {})
-    others = "" if phrases else f", not {' or '.join(values)}"
-    if key == "country":
-        values = tuple(document.countries(values))
-    if key == "session" and doc.SessionState.CLOSED in values:
-        values = (*values, doc.SessionState.NONE)  # where there never was a session, none is open
-    return Condition(key, attrgetter(key), frozenset(values), phrases, others)
+def _compile_step(step: doc.PlanStep, options: Mapping[ChannelName, Option], senders: Sequence[Sender]) -> CompiledStep:
+    if step.sender or step.sender_kind:
+        left = chosen_from(senders, step.sender, step.sender_kind)
+        options = {
+            channel: replace(option, senders=sender_table(left, channel), narrowed=True)
+            for channel, option in options.items()
+        }
+    moves = {key: value for key, value in (("silence", step.within), ("on", step.on)) if value}
+    return CompiledStep(None if step.channel == doc.PINNED else ChannelName(step.channel), step.form, options, moves)
 
 
 def _applies(route: CompiledRoute, situation: Situation) -> tuple[str, bool]:

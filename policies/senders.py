@@ -1,15 +1,22 @@
-"""Which of our senders can serve a country on a channel, and which one is first choice.
+"""Which of our senders can serve a country on a channel, and in which order they are asked.
 
-All of it depends on the configuration alone, so it is worked out once per policy and looked up per decision.
+Who can serve depends on the configuration alone, so it is worked out once per policy and looked up per decision. Among
+equals the recipient decides: a rendezvous hash of their address gives each sender its share by weight, spreads load
+evenly, and moves only the recipients of a sender that goes away. Whoever had a message before keeps its sender.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from hashlib import blake2b
+from itertools import groupby, zip_longest
+from typing import Generic, TypeVar
 
 from channels.model import MMS, SMS, WHATSAPP, ChannelName, Sender, SenderKind
+
+T = TypeVar("T")
 
 US_AND_CANADA = frozenset({"US", "CA"})
 
@@ -22,8 +29,12 @@ _KINDS: Mapping[ChannelName, frozenset[SenderKind]] = {
 #: Channels over the phone network, where US and Canadian carriers take traffic from their own numbers only.
 #: https://www.twilio.com/docs/api/errors/21703
 _PHONE_NETWORK = frozenset({SMS, MMS})
-#: Kinds that need a registration before US carriers take their traffic.
-_REGISTERED_KINDS = frozenset({SenderKind.TEN_DLC, SenderKind.TOLL_FREE})
+#: Where carriers take traffic of these kinds only once they are registered or verified.
+#: https://www.twilio.com/docs/api/errors/30034, https://www.twilio.com/docs/api/errors/30032
+_NEEDS_REGISTRATION: Mapping[SenderKind, frozenset[str]] = {
+    SenderKind.TEN_DLC: frozenset({"US"}),
+    SenderKind.TOLL_FREE: US_AND_CANADA,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +42,73 @@ class Candidate:
     """A sender that may be used, and why before the next one."""
 
     name: str
+    weight: float  #: its share among equals; 0: only where no other is left
     because: str
 
 
 @dataclass(frozen=True, slots=True)
-class SenderTable:
-    """A channel's candidates by country, best first; countries that no sender names share one row."""
+class Row:
+    """A channel's candidates for one country."""
 
-    by_country: Mapping[str | None, tuple[Candidate, ...]]
-    elsewhere: tuple[Candidate, ...]
+    tiers: tuple[tuple[Candidate, ...], ...]  #: best first; those of one tier are equals
+    kept: Mapping[str, Candidate]  #: by name, as they are where the recipient keeps them
+    settled: tuple[Candidate, ...] | None  #: their order where the recipient makes no difference to it
+    left_out: str  #: why others are not used, in words; empty: there are none
 
-    def serving(self, country: str | None) -> tuple[Candidate, ...]:
-        """Best first; empty where none can serve."""
-        return self.by_country.get(country, self.elsewhere)
+    def order(self, address: str, last: str | None) -> tuple[Candidate, ...]:
+        """Best first for this recipient, whose last message on the channel came from `last`."""
+        ranked = self.settled if self.settled is not None else tuple(_ranked(self.tiers, address))
+        if last is None or len(ranked) < 2 or last not in self.kept:
+            return ranked
+        return (self.kept[last], *(each for each in ranked if each.name != last))
+
+
+@dataclass(frozen=True, slots=True)
+class ByCountry(Generic[T]):
+    """A value for each country; countries that no sender names share one."""
+
+    named: Mapping[str | None, T]
+    elsewhere: T
+
+    def of(self, country: str | None) -> T:
+        """The value of this country."""
+        return self.named.get(country, self.elsewhere)
+
+
+SenderTable = ByCountry[Row]
+_UNNAMED = "an unnamed country"
 
 
 def sender_table(senders: Sequence[Sender], channel: ChannelName) -> SenderTable:
-    """The table of one channel."""
-    named: set[str | None] = {country for sender in senders for country in sender.countries}
-    named |= {None, *US_AND_CANADA}
-    rows = {country: _ranked(senders, channel, country) for country in named}
-    return SenderTable(rows, _ranked(senders, channel, "an unnamed country"))
+    """The candidates of one channel."""
+    return _by_country(senders, lambda country: _row(senders, channel, country))
+
+
+def kind_table(senders: Sequence[Sender]) -> ByCountry[frozenset[SenderKind]]:
+    """The kinds of senders that can serve each country on some channel."""
+
+    def kinds(country: str | None) -> frozenset[SenderKind]:
+        return frozenset(s.kind for s in senders if any(can_serve(s, channel, country) for channel in s.channels))
+
+    return _by_country(senders, kinds)
+
+
+def chosen_from(senders: Iterable[Sender], names: Collection[str], kinds: Collection[SenderKind]) -> list[Sender]:
+    """Those that a step names; all where it names none."""
+    return [s for s in senders if (not names or s.name in names) and (not kinds or s.kind in kinds)]
 
 
 def can_serve(sender: Sender, channel: ChannelName, country: str | None) -> bool:
     """Whether this sender may be used for recipients of this country on this channel."""
+    return _could_serve(sender, channel, country) and not _waits_for_registration(sender, country)
+
+
+def _by_country(senders: Sequence[Sender], value: Callable[[str | None], T]) -> ByCountry[T]:
+    named: set[str | None] = {country for sender in senders for country in sender.countries}
+    return ByCountry({country: value(country) for country in (*named, None, *US_AND_CANADA)}, value(_UNNAMED))
+
+
+def _could_serve(sender: Sender, channel: ChannelName, country: str | None) -> bool:
     if channel not in sender.channels or sender.kind not in _KINDS.get(channel, SenderKind):
         return False
     if sender.countries and country not in sender.countries:
@@ -63,6 +116,10 @@ def can_serve(sender: Sender, channel: ChannelName, country: str | None) -> bool
     if channel not in _PHONE_NETWORK:
         return True
     return _reaches_us_and_canada(sender) if country in US_AND_CANADA else _reaches_abroad(sender, country)
+
+
+def _waits_for_registration(sender: Sender, country: str | None) -> bool:
+    return not sender.registered and country in _NEEDS_REGISTRATION.get(sender.kind, ())
 
 
 def _reaches_us_and_canada(sender: Sender) -> bool:
@@ -81,48 +138,54 @@ def _reaches_abroad(sender: Sender, country: str | None) -> bool:
     return sender.kind is not SenderKind.SHORT_CODE or country in sender.countries
 
 
-def _ranked(senders: Sequence[Sender], channel: ChannelName, country: str | None) -> tuple[Candidate, ...]:
-    serving = [sender for sender in senders if can_serve(sender, channel, country)]
+def _row(senders: Sequence[Sender], channel: ChannelName, country: str | None) -> Row:
+    able = [sender for sender in senders if _could_serve(sender, channel, country)]
+    waiting = [sender.name for sender in able if _waits_for_registration(sender, country)]
+    left_out = f"{_named(waiting)} not used before the registration for {country} is approved" if waiting else ""
     # sorted() is stable: equals stay in the order of the configuration
-    ranked = sorted(serving, key=lambda sender: [preference.of(sender, country) for preference in _PREFERENCES])
-    if len(ranked) == 1:
-        return (Candidate(ranked[0].name, f"the only one that can serve this country on {channel}"),)
-    return tuple(
-        Candidate(sender.name, _why(sender, following, country))
-        for sender, following in zip_longest(ranked, ranked[1:])
+    ranked = sorted((sender for sender in able if sender.name not in waiting), key=_breadth)
+    equals = [list(tier) for _, tier in groupby(ranked, key=_breadth)]
+    aside = f" ({left_out})" if left_out else ""
+    tiers = tuple(
+        tuple(Candidate(s.name, s.weight, _why(tier, following, channel) + aside) for s in tier)
+        for tier, following in zip_longest(equals, equals[1:])
     )
+    kept_because = f"the last message to this recipient on {channel} came from it"
+    kept = {sender.name: Candidate(sender.name, sender.weight, kept_because) for sender in ranked}
+    settled = tuple(tier[0] for tier in tiers) if all(len(tier) == 1 for tier in tiers) else None
+    return Row(tiers, kept, settled, left_out)
 
 
-@dataclass(frozen=True, slots=True)
-class _Preference:
-    of: Callable[[Sender, str | None], float]  #: smaller is better
-    because: str
+def _breadth(sender: Sender) -> float:
+    """The more specific its country list, the better a sender."""
+    return len(sender.countries) or math.inf
 
 
-def _breadth(sender: Sender, _country: str | None) -> float:
-    return len(sender.countries) or float("inf")
-
-
-def _unregistered(sender: Sender, country: str | None) -> float:
-    return country == "US" and sender.kind in _REGISTERED_KINDS and not sender.registered
-
-
-def _lightness(sender: Sender, _country: str | None) -> float:
-    return -sender.weight
-
-
-#: In the order in which they count.
-_PREFERENCES = (
-    _Preference(_breadth, "its country list is more specific"),
-    _Preference(_unregistered, "it is registered for the United States"),
-    _Preference(_lightness, "its weight is higher"),
-)
-
-
-def _why(sender: Sender, following: Sender | None, country: str | None) -> str:
+def _why(tier: Sequence[Sender], following: Sequence[Sender] | None, channel: ChannelName) -> str:
+    if len(tier) > 1:
+        return f"this recipient's share among equals ({', '.join(sender.name for sender in tier)})"
     if following is None:
-        return "those before it cannot be used here"
-    for preference in _PREFERENCES:
-        if preference.of(sender, country) < preference.of(following, country):
-            return f"before '{following.name}', because {preference.because}"
-    return f"before '{following.name}', because it stands first in the configuration"
+        return f"the only one that can serve this country on {channel}"
+    return f"before '{following[0].name}', because its country list is more specific"
+
+
+def _named(names: Sequence[str]) -> str:
+    quoted = " and ".join(f"'{name}'" for name in names)
+    return f"{quoted} {'is' if len(names) == 1 else 'are'}"
+
+
+def _ranked(tiers: Iterable[Sequence[Candidate]], address: str) -> Iterable[Candidate]:
+    for tier in tiers:
+        yield from tier if len(tier) == 1 else sorted(tier, key=lambda each: _draw(each, address))
+
+
+def _draw(candidate: Candidate, address: str) -> float:
+    """The candidate's draw for this recipient; the smallest wins, each as often as its weight says.
+
+    Exponentially distributed draws at the rate of the weight: weighted rendezvous hashing.
+    """
+    if not candidate.weight:
+        return math.inf
+    digest = blake2b(f"{candidate.name} {address}".encode(), digest_size=7).digest()
+    share = (int.from_bytes(digest, "big") + 1) / (1 << 56)  # in (0, 1]
+    return -math.log(share) / candidate.weight

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from channels.model import ChannelName
 from channels.reasons import Reason
 from policies.model import RecipientFacts, RoutingRequest
+from policies.zones import zone_named
 
 #: Scopes of an opt-out or opt-in that name one candidate instead of deciding for all of them.
 _NARROW = ("channel:", "sender:")
@@ -81,6 +83,15 @@ def _session(sessions: Mapping[str, datetime], senders: frozenset[str], now: dat
     if not ends:
         return "none"
     return "open" if max(ends) > now else "closed"
+
+
+def recipient_zones(situation: Situation, otherwise: str | None) -> tuple[ZoneInfo, ...]:
+    """Where the recipient may be: as the notification says, else as the number tells, else as the document assumes."""
+    asked = situation.request.timezone
+    for names in ((asked,) if asked else (), situation.facts.timezones, (otherwise,) if otherwise else ()):
+        if zones := tuple(zone for name in names if (zone := zone_named(name))):
+            return zones
+    return ()
 
 
 def covers_all(scopes: Iterable[str], category: str) -> bool:

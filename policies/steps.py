@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from channels.model import MMS, SMS, ChannelCapabilities, ChannelName, Form
+from channels.model import MMS, SMS, WHATSAPP, ChannelCapabilities, ChannelName, Form
 from channels.reasons import Reason
-from channels.segments import count_segments
-from policies.content import text_with_links
+from policies.content import segments_of, text_with_links
 from policies.guards import at
 from policies.model import Step
-from policies.senders import US_AND_CANADA, Candidate, SenderTable
+from policies.senders import US_AND_CANADA, Candidate, Row, SenderTable
 from policies.situation import Situation
-from policies.templates import ChosenTemplate, TemplateLanguages
+from policies.templates import TemplateLanguages, chosen_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,7 @@ class Option:
     languages: Mapping[str, str]  #: country -> its usual language
     paused: bool
     max_segments: int | None  #: of one SMS; None: no limit
+    narrowed: bool = False  #: a step names the senders that it may use
 
 
 #: Of several obstacles, the one whose removal helps most.
@@ -57,10 +57,10 @@ def resolve(option: Option, forms: tuple[Form, ...], situation: Situation) -> St
     obstacle = _unreachable(option, situation)
     if obstacle:
         return obstacle
-    candidates = option.senders.serving(situation.country)
-    if not candidates:
-        where = situation.country or "an address without a country"
-        return Obstacle(Reason.NO_ROUTE, f"no configured sender can serve {where} on {option.channel}")
+    row = option.senders.of(situation.country)
+    if not row.kept:
+        return _nobody_serves(option, situation, row)
+    candidates = row.order(situation.request.recipient.address, situation.facts.last_sender.get(option.channel))
     step = _fit(option, forms, situation, candidates)
     if isinstance(step, Obstacle):
         return step
@@ -69,6 +69,13 @@ def resolve(option: Option, forms: tuple[Form, ...], situation: Situation) -> St
     if not situation.stops and situation.permits is None:
         return step
     return _with_consent(option, forms, situation, candidates)
+
+
+def _nobody_serves(option: Option, situation: Situation, row: Row) -> Obstacle:
+    who = "none of the senders that this step names" if option.narrowed else "no configured sender"
+    where = situation.country or "an address without a country"
+    aside = f" ({row.left_out})" if row.left_out else ""
+    return Obstacle(Reason.NO_ROUTE, f"{who} can serve {where} on {option.channel}{aside}")
 
 
 def most_helpful(obstacles: list[Obstacle]) -> Reason:
@@ -161,23 +168,29 @@ def _template(option: Option, situation: Situation, senders: tuple[Candidate, ..
         return _NO_TEMPLATE
     if not option.capabilities.template:
         return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no templates")
-    chosen = _chosen_template(option, situation)
+    usual = option.languages.get(situation.country or "")
+    chosen = chosen_template(situation.request.template, option.templates, usual)
     if chosen is None:
         return Obstacle(Reason.TEMPLATE_UNKNOWN, "the template is approved in no language")
+    if option.channel == WHATSAPP and (obstacle := _not_on_whatsapp(option, situation)):
+        return obstacle
     sender = senders[0]
     why = "no session is open, so " if option.capabilities.needs_session and situation.session != "open" else ""
     because = f"{why}{chosen.because}; sender '{sender.name}': {sender.because}"
     return Step(option.channel, Form.TEMPLATE, sender.name, chosen.content_sid, chosen.language, because)
 
 
-def _chosen_template(option: Option, situation: Situation) -> ChosenTemplate | None:
+def _not_on_whatsapp(option: Option, situation: Situation) -> Obstacle | None:
+    """What Meta does not deliver of its own templates."""
     request = situation.request.template
-    if request is None:
-        return None
-    if request.content_sid is not None:
-        return ChosenTemplate(request.content_sid, None, "the template is given by its content SID")
-    languages = option.templates.get(request.name or "")
-    return languages.choose(request.language, option.languages.get(situation.country or "")) if languages else None
+    entry = option.templates.get(request.name or "") if request else None
+    category = entry.category if entry else situation.category
+    if category == "marketing" and situation.country == "US":
+        # https://www.twilio.com/docs/api/errors/63049
+        return Obstacle(Reason.NOT_ON_CHANNEL, "WhatsApp delivers no marketing templates in the United States")
+    if category == "authentication" and situation.scheme != "tel":
+        return Obstacle(Reason.NOT_ON_CHANNEL, "WhatsApp delivers authentication templates to phone numbers only")
+    return None
 
 
 _WHY: Mapping[Form, str] = {
@@ -195,7 +208,7 @@ def _free_form(
         takes = option.capabilities.max_text
         return Obstacle(Reason.TOO_LONG, f"the text has {length} characters and {option.channel} takes {takes}")
     if option.max_segments is not None and option.channel == SMS:
-        segments = count_segments(body)
+        segments = segments_of(body)
         if segments > option.max_segments:
             return Obstacle(
                 Reason.TOO_LONG, f"the text has {segments} segments and the policy allows {option.max_segments}"

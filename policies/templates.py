@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from policies.model import TemplateRequest
@@ -52,15 +52,26 @@ def _fault(value: object) -> str | None:
     return next((words for is_faulty, words in _FAULTS if is_faulty(value)), None)
 
 
+def matches(language: str, wanted: str) -> bool:
+    """Whether this language is the wanted one or a region of it."""
+    return _normal(wanted) in (_normal(language), _base(language))
+
+
 class TemplateLanguages:
     """One template's languages, prepared for lookup."""
 
     def __init__(self, entry: TemplateEntry) -> None:
         self._name = entry.name
+        self.category = entry.category  #: the provider's
         self._approved = dict(entry.languages)
         self._exact = {_normal(language): language for language in self._approved}
         # reversed: of several regions of one base language, the first in fallback order stays
         self._by_base = {_base(language): language for language in reversed(self._approved)}
+
+    @property
+    def languages(self) -> Collection[str]:
+        """Those that it is approved in, in fallback order."""
+        return self._approved.keys()
 
     def choose(self, asked: str | None, usual: str | None) -> ChosenTemplate | None:
         """The asked language, its base, another region of it; then the country's usual one likewise; then any.
@@ -83,6 +94,16 @@ class TemplateLanguages:
     def _chosen(self, language: str, how: str) -> ChosenTemplate:
         because = f"template '{self._name}' in {language} ({how})"
         return ChosenTemplate(self._approved[language], language, because)
+
+
+def chosen_template(
+    request: TemplateRequest, templates: Mapping[str, TemplateLanguages], usual: str | None
+) -> ChosenTemplate | None:
+    """What this request means, where `usual` is the language of the recipient's country; None: nothing approved."""
+    if request.content_sid is not None:
+        return ChosenTemplate(request.content_sid, None, "the template is given by its content SID")
+    languages = templates.get(request.name or "")
+    return languages.choose(request.language, usual) if languages else None
 
 
 def _normal(language: str) -> str:

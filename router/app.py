@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from channels.errors import ChannelConfigError
 from channels.model import ChannelName
-from channels.port import Channel, ChannelPlugin, ProviderContext, Webhooks
+from channels.port import Channel, ChannelPlugin, ProviderContext, WebhookReply, Webhooks
 from channels.registry import PluginError, discover
 from policies import document
 from policies.engine import Policy, compile_policy
@@ -31,18 +31,21 @@ from router.deadletters import DeadLetters
 from router.dispatch import Dispatch
 from router.follow_up import FollowUp
 from router.health import Health
-from router.http import WebhookApp, admin_app
+from router.http import WebhookApp, admin_app, as_json
 from router.inbound import Inbound
 from router.intake import Intake, Received
 from router.jetstream import JetStream, StoreError
 from router.leases import Presence
 from router.ledger import Ledger
 from router.listeners import Listener, ListenError, bind
+from router.metrics import render
 from router.moves import Mover
 from router.outbox import Outbox
 from router.recipients import Consent, Recipients, Sessions, load_hasher
 from router.reconcile import Reconcile
 from router.replay import Replay
+from router.schemas import asyncapi, asyncapi_page
+from router.sending import SenderQueue
 from router.services import Services
 from router.settings import Settings
 from router.stuck import Stuck
@@ -82,6 +85,7 @@ class Router:
         self._stack = AsyncExitStack()
         self.instance = secrets.token_hex(6)  #: names this process in leases and in the log
         self.health = Health()
+        self._queues: Mapping[str, SenderQueue] = {}
         self.admin_url = ""
         self.webhook_url = ""
 
@@ -188,6 +192,7 @@ class Router:
             settler = Settler(js, dead_letters, "dispatch")
             bucket = prefix + topology.SENDERS
             dispatch = Dispatch(js, senders, attempts, settler, settings.dispatch, bucket, self.instance, presence)
+            self._queues = dispatch.queues
             await dispatch.start()
             self._stack.push_async_callback(dispatch.stop)
         if "webhooks" in self._roles and providers.webhooks:
@@ -264,7 +269,24 @@ class Router:
         return js
 
     async def _serve_admin(self, js: JetStream, sock: socket.socket) -> None:
-        app = admin_app(self.health.alive, lambda: self.health.ready(js, self._settings))
+        async def metrics() -> WebhookReply:
+            return WebhookReply(200, *render(self._queues))
+
+        async def contract_page() -> WebhookReply:
+            html = await asyncio.to_thread(asyncapi_page)
+            return WebhookReply(200, "text/html; charset=utf-8", html.encode())
+
+        async def contract_document() -> WebhookReply:
+            return as_json(200, await asyncio.to_thread(asyncapi))
+
+        pages = {
+            "/healthz": self.health.alive,
+            "/readyz": lambda: self.health.ready(js, self._settings),
+            "/metrics": metrics,
+            "/asyncapi": contract_page,
+            "/asyncapi.json": contract_document,
+        }
+        app = admin_app(pages)
         self.admin_url = (await self._listen(app, sock)).url
 
     async def _listen(self, app: object, sock: socket.socket) -> Listener:

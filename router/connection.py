@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from faststream.nats import NatsBroker
 from faststream.security import BaseSecurity
 from nats.errors import Error as NatsError
 
-from router.settings import NatsSettings, TlsSettings
+from router.servers import addresses, tls_context
+from router.settings import NatsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +44,7 @@ def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBro
         connect_timeout=5,
         # The defaults give up after 60 tries and notice a dead server after four minutes.
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,
+        reconnect_time_wait=0.2,  # type: ignore[arg-type] # annotated int; nats-py takes any number of seconds
         ping_interval=5,
         max_outstanding_pings=2,
         disconnected_cb=disconnected,
@@ -53,7 +52,7 @@ def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBro
         error_cb=error,
         user_credentials=str(settings.creds) if settings.creds else None,
         nkeys_seed=str(settings.nkey) if settings.nkey else None,
-        security=BaseSecurity(ssl_context=_tls(settings.tls), use_ssl=True) if settings.tls else None,
+        security=BaseSecurity(ssl_context=tls_context(settings.tls), use_ssl=True) if settings.tls else None,
         logger=None,
     )
     return broker
@@ -61,7 +60,7 @@ def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBro
 
 async def connect(broker: NatsBroker, settings: NatsSettings) -> None:
     """Connect for the first time. Raises `ConnectionFailedError` with the servers that were tried."""
-    where = ", ".join(_without_secrets(url) for url in settings.servers)
+    where = addresses(settings)
     try:
         async with asyncio.timeout(_FIRST_CONNECT):
             await broker.connect()
@@ -69,16 +68,3 @@ async def connect(broker: NatsBroker, settings: NatsSettings) -> None:
         raise ConnectionFailedError(f"no NATS server answers at {where}: start one, or set nats.url") from None
     except (NatsError, OSError) as exc:
         raise ConnectionFailedError(f"NATS at {where} cannot be used: {exc}") from None
-
-
-def _without_secrets(url: str) -> str:
-    """A server's address without the user and password that may stand in it."""
-    parts = urlsplit(url if "://" in url else f"nats://{url}")
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
-
-
-def _tls(settings: TlsSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(settings.ca) if settings.ca else None)
-    if settings.cert:
-        context.load_cert_chain(str(settings.cert), str(settings.key) if settings.key else None)
-    return context

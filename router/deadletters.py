@@ -17,6 +17,7 @@ from router import subjects
 from router.buckets import Bucket
 from router.clock import Clock, rfc3339
 from router.jetstream import MESSAGE_ID, JetStream
+from router.metrics import DEAD_LETTERS
 
 _NAMESPACE = uuid.UUID("0a1f6f0b-5b0f-5f52-8a39-2c1d7a3f9e44")
 
@@ -104,6 +105,7 @@ class DeadLetters:
             "headers": dict(headers),
             "recorded_at": rfc3339(self._clock()),
         }
+        DEAD_LETTERS.labels(stage, reason).inc()
         headers_out = {MESSAGE_ID: identity, "content-type": "application/json"}
         await self._js.publish(subjects.dead_letter(stage, source), to_json(event), headers_out)
 

@@ -17,6 +17,7 @@ from channels.errors import CallbackError
 from channels.port import WebhookReply, WebhookRequest, Webhooks
 from router.inbound import Inbound
 from router.jetstream import StoreError
+from router.metrics import WEBHOOKS
 from router.tracking import Tracking
 
 log = structlog.get_logger(__name__)
@@ -59,7 +60,9 @@ class WebhookApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
-            await respond(send, await self._answer(scope, receive))
+            reply = await self._answer(scope, receive)
+            WEBHOOKS.labels(scope["path"].rpartition("/")[2] if reply.status != 404 else "", reply.status).inc()
+            await respond(send, reply)
 
     async def _answer(self, scope: Scope, receive: Receive) -> WebhookReply:
         _, _, rest = scope["path"].partition("/")
@@ -139,9 +142,11 @@ def as_json(status: int, value: object) -> WebhookReply:
     return WebhookReply(status, "application/json", json.dumps(value).encode() + b"\n")
 
 
-def admin_app(alive: Callable[[], Awaitable[WebhookReply]], ready: Callable[[], Awaitable[WebhookReply]]) -> ASGIApp:
-    """What operators and orchestrators look at."""
-    pages = {"/healthz": alive, "/readyz": ready}
+Page = Callable[[], Awaitable[WebhookReply]]
+
+
+def admin_app(pages: Mapping[str, Page]) -> ASGIApp:
+    """What operators and orchestrators look at: one answer for each exact path."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the ASGI signature
         if scope["type"] == "http":

@@ -14,6 +14,7 @@ from router import subjects
 from router.clock import Clock, rfc3339
 from router.consent import ConsentKeeper
 from router.jetstream import MESSAGE_ID, JetStream
+from router.metrics import INBOUND
 from router.recipients import Sessions
 from router.settings import InboundSettings
 
@@ -54,6 +55,7 @@ class Inbound:
         if message.channel == WHATSAPP and sender != UNKNOWN_SENDER:
             session = await self._sessions.open(sender, message.from_, received_at)
         await self._publish(provider, message, sender, received_at, session)
+        INBOUND.labels(message.channel, message.keyword or "").inc()
         log.info(
             "inbound.taken",
             channel=message.channel,

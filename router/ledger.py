@@ -17,6 +17,7 @@ from router import subjects
 from router.clock import Clock, parse_time
 from router.events import OWNER, Happening, body_of, event_id, headers_of, subject_of
 from router.jetstream import JetStream, Stored, StoreUnavailableError, WrongSequenceError
+from router.metrics import EVENTS
 from router.story import SNAPSHOT, About, Snapshot, Story
 
 #: Pauses in seconds between tries while the store does not answer; then the caller decides what to do.
@@ -58,6 +59,7 @@ class Ledger:
         for pause in (*_PATIENCE, None):
             try:
                 sequence = await self._js.publish(subject, body, headers, expect=after, expect_on=expect_on)
+                EVENTS.labels(happening.status, happening.channel).inc()
                 return Story(about.source, about.notification_id, sequence, snapshot, mark, self._clock(), about)
             except WrongSequenceError:
                 return await self._conflict(about, mark, doubt=doubt)

@@ -96,13 +96,14 @@ class Reconcile:
 
     async def _search(self, item: OutboxItem, attempt: Attempt) -> FoundMessage | None:
         """The provider's message for this attempt, if its list has one that belongs to no other attempt."""
-        channel, sender = self.channels.get(item.chosen.channel), self.senders.get(item.chosen.sender)
-        if not isinstance(channel, Finder) or sender is None:
+        finder: object = self.channels.get(item.chosen.channel)
+        sender = self.senders.get(item.chosen.sender)
+        if not isinstance(finder, Finder) or sender is None:
             return None
         token = self.hasher.token(item.source, item.notification_id, item.attempt)
         since = self._since(attempt) - timedelta(seconds=_SKEW)
         async with asyncio.timeout(60):
-            candidates = await channel.find(outbound_message(item, sender, token), since)
+            candidates = await finder.find(outbound_message(item, sender, token), since)
         return await self._first_free(candidates, item, since)
 
     async def _first_free(

@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
 from channels.model import Lane
 from router.subjects import NAME, NOTIFICATION_ID, SOURCE
 from router.wire import DeadLetterEvent, DeliveryEvent, InboundEvent, Notification
+
+if TYPE_CHECKING:
+    from faststream.specification.base.specification import Specification
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ASYNCAPI = "asyncapi"
@@ -90,6 +93,17 @@ def json_schema(name: str) -> dict[str, Any]:
 
 def asyncapi(server: str = "nats://127.0.0.1:4222") -> dict[str, Any]:
     """The AsyncAPI 3.0 document of a router on this NATS server."""
+    return _finished(json.loads(_with_plain_names(_specification(server).to_json())))
+
+
+def asyncapi_page(server: str = "nats://127.0.0.1:4222") -> str:
+    """The same as a page for people; the browser loads AsyncAPI's own viewer from its package's address."""
+    from faststream.specification.asyncapi import get_asyncapi_html  # noqa: PLC0415
+
+    return get_asyncapi_html(_specification(server), try_it_out_path=None)
+
+
+def _specification(server: str) -> Specification:
     # Here, because FastStream takes a second to import and the schemas do not need it.
     from faststream.nats import NatsBroker  # noqa: PLC0415
     from faststream.specification import AsyncAPI  # noqa: PLC0415
@@ -97,14 +111,13 @@ def asyncapi(server: str = "nats://127.0.0.1:4222") -> dict[str, Any]:
     broker = NatsBroker(server, logger=None)
     for channel in CHANNELS:
         _declare(broker, channel)
-    specification = AsyncAPI(
+    return AsyncAPI(
         broker,
         title="Pointsman",
         version=version("pointsman"),
         description="A notification in, the right message out, delivery events back.",
         license={"name": "Apache-2.0"},
     ).to_specification()
-    return _finished(json.loads(_with_plain_names(specification.to_json())))
 
 
 def _declare(broker: Any, channel: WireChannel) -> None:

@@ -92,6 +92,11 @@ class SenderQueue:
         """Attempts under way."""
         return len(self._sending)
 
+    @property
+    def breaker(self) -> BreakerState:
+        """Whether messages may go."""
+        return self._breaker.state
+
     def _puller(self, lane: Lane) -> Puller:
         waiting = self._waiting[lane]
 

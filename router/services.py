@@ -11,6 +11,7 @@ import nats.micro
 import structlog
 from nats.aio.client import Client
 from nats.micro.request import Request
+from nats.micro.service import Service
 from pydantic_core import to_json
 
 from channels.model import Lane
@@ -53,7 +54,7 @@ class Services:
     replayer: Replay
     clock: Clock
 
-    async def start(self, client: Client) -> nats.micro.Service:
+    async def start(self, client: Client) -> Service:
         """Announce the services."""
         service = await nats.micro.add_service(client, name="pointsman", version=VERSION)
         for name, handler in self._endpoints().items():

@@ -60,12 +60,12 @@ class Stuck:
         await self._ask(story, attempt, age)
 
     async def _ask(self, story: Story, attempt: Attempt, age: float) -> None:
-        channel = self.channels.get(story.snapshot.plan[attempt.step].channel)
-        if not isinstance(channel, Fetcher):
+        fetcher: object = self.channels.get(story.snapshot.plan[attempt.step].channel)
+        if not isinstance(fetcher, Fetcher):
             return
         assert attempt.provider_message_id is not None
         try:
-            report = await channel.fetch(ProviderMessageId(attempt.provider_message_id))
+            report = await fetcher.fetch(ProviderMessageId(attempt.provider_message_id))
         except SendError as exc:
             log.warning("stuck.cannot_ask", **_keys(story, attempt), why=exc.message)
             raise LaterError("the provider could not be asked", _ASK_AGAIN) from exc

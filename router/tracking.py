@@ -20,6 +20,7 @@ from router.clock import Clock
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
+from router.metrics import CALLBACKS
 from router.moves import Mover
 from router.recipients import Hasher
 from router.story import Attempt, Story
@@ -51,6 +52,7 @@ class Tracking:
         reached(CrashPoint.TRACKING_READ)
         outcome = await self._record(report)
         reached(CrashPoint.TRACKING_APPENDED)
+        CALLBACKS.labels(outcome.value).inc()
         ref = report.ref
         log.info(
             "callback." + outcome.value,

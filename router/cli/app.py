@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -54,6 +53,8 @@ for _command, _example in _COMMANDS:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - slow to import, and seldom asked for
+
         typer.echo(f"pointsman {version('pointsman')}")
         raise typer.Exit
 

@@ -153,12 +153,14 @@ class Harness:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for router in self.routers:
-            await router.stop()
-        if self._subscriptions and kind is None:
-            await self._caught_up()
-            check_promises(self.deliveries, self.inbound, self.dead_letters)
-        await self._stack.aclose()
+        try:
+            for router in self.routers:
+                await router.stop()
+            if self._subscriptions and kind is None:
+                await self._caught_up()
+                check_promises(self.deliveries, self.inbound, self.dead_letters)
+        finally:
+            await self._stack.aclose()
 
     # --- routers
 
@@ -183,6 +185,15 @@ class Harness:
             return
         for filter_subject, kept in zip(WATCHED, (self.deliveries, self.inbound, self.dead_letters), strict=True):
             self._subscriptions.append(await self._follow(filter_subject, kept))
+
+    async def watch_again(self) -> None:
+        """From the beginning, after the server was away: its memory of who watches is gone."""
+        for subscription in self._subscriptions:
+            await subscription.unsubscribe()
+        self._subscriptions.clear()
+        for kept in (self.deliveries, self.inbound, self.dead_letters):
+            kept.clear()
+        await self.watch()
 
     async def _follow(self, filter_subject: str, kept: list[Event]) -> Context.PushSubscription:
         async def keep(msg: Msg) -> None:

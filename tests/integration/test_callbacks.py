@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import urlsplit
 
 import pytest
@@ -52,8 +53,6 @@ async def test_a_status_never_moves_backwards(
 
 async def test_a_hundred_repetitions_at_once_are_one_event(accepted: tuple[Harness, TwilioMessage]) -> None:
     harness, message = accepted
-    import asyncio
-
     answers = await asyncio.gather(*(harness.report(message, "delivered") for _ in range(100)))
 
     assert set(answers) == {204}

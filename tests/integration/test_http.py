@@ -101,6 +101,7 @@ async def test_without_nats_callbacks_are_answered_503_and_recorded_when_they_co
 
     await harness.server.start()
     await until(lambda: harness.client.is_connected)
+    await harness.watch_again()
     await _until_ready(harness)
     assert await harness.report(message, "delivered") == 204
     assert (await harness.post(f"{harness.public_url}/twilio/inbound", _inbound()))[0] == 200

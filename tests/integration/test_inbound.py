@@ -27,7 +27,7 @@ async def _event(harness: Harness) -> dict[str, Any]:
 async def test_a_text_becomes_an_event_with_every_field(harness: Harness) -> None:
     answer = await harness.receive(US, US_SENDER, "where is my parcel?")
 
-    body = await _event(harness)
+    body = dict(await _event(harness))
     raw, received_at = body.pop("raw"), body.pop("received_at")
     assert body == {
         "message_id": answer.message_sid,

@@ -137,12 +137,13 @@ async def test_a_lost_answer_is_made_up_for_by_the_providers_callbacks(start: St
     assert len(harness.sent) == 1
 
 
-async def test_wrong_credentials_are_our_fault_and_end_the_story(start: Start) -> None:
+async def test_wrong_credentials_are_named_and_nothing_is_sent(start: Start) -> None:
     harness = await start(environ={"TWILIO_AUTH_TOKEN": "f" * 32})
     await harness.publish("n-1")
 
-    end = await harness.wait_for_final("n-1")
-    assert (end.status, end.body["reason"], end.body["error"]["code"]) == ("exhausted", "channel_config", 20003)
+    failed = await harness.wait_for("n-1", "failed")
+    assert (failed.body["reason"], failed.body["error"]["code"]) == ("channel_config", 20003)
+    assert harness.sent == []
 
 
 async def test_a_recipient_who_is_not_on_whatsapp_gets_the_next_step(start: Start) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from policies.zones import is_quiet, open_in_all, zone_named
+from policies.zones import is_inside, open_in_all, zone_named
 
 NIGHT = (time(21), time(8))
 MADRID, NEW_YORK, KOLKATA = ZoneInfo("Europe/Madrid"), ZoneInfo("America/New_York"), ZoneInfo("Asia/Kolkata")
@@ -32,12 +32,12 @@ def utc(text: str) -> datetime:
     ],
 )
 def test_hours_across_midnight_include_their_start_and_not_their_end(moment: str, quiet: bool) -> None:
-    assert is_quiet(utc(moment), MADRID, *NIGHT) is quiet
+    assert is_inside(utc(moment), MADRID, *NIGHT) is quiet
 
 
 def test_hours_within_one_day() -> None:
     lunch = (time(12), time(14))
-    assert [is_quiet(utc(f"2026-01-15 {hour}:00"), MADRID, *lunch) for hour in (10, 11, 12, 13)] == [
+    assert [is_inside(utc(f"2026-01-15 {hour}:00"), MADRID, *lunch) for hour in (10, 11, 12, 13)] == [
         False,  # 11:00 in Madrid
         True,
         True,
@@ -72,7 +72,7 @@ def test_hours_within_one_day() -> None:
         ([MADRID, HONOLULU], NIGHT, "2026-01-15 20:30", "2026-01-16 18:00"),
     ],
 )
-def test_it_opens_when_no_zone_is_quiet(
+def test_it_opens_when_no_zone_is_inside(
     zones: list[ZoneInfo], hours: tuple[time, time], moment: str, opens: str
 ) -> None:
     assert open_in_all(utc(moment), zones, *hours) == utc(opens)
@@ -104,17 +104,17 @@ def test_the_moment_is_never_quiet(zone: ZoneInfo, moment: datetime, start: time
     opens = open_in_all(moment, [zone], start, end)
     assert opens is not None
     assert opens >= moment
-    assert not is_quiet(opens, zone, start, end)
+    assert not is_inside(opens, zone, start, end)
 
 
 @given(zone=st.sampled_from([KOLKATA, HONOLULU]), moment=MOMENTS, start=CLOCKS, end=CLOCKS)
-def test_where_clocks_never_change_everything_before_the_moment_is_quiet(
+def test_where_clocks_never_change_everything_before_the_moment_is_inside(
     zone: ZoneInfo, moment: datetime, start: time, end: time
 ) -> None:
     assume(start != end)
     opens = open_in_all(moment, [zone], start, end)
     assert opens is not None
     if opens > moment:
-        assert is_quiet(moment, zone, start, end)
-        assert is_quiet(opens - timedelta(microseconds=1), zone, start, end)
+        assert is_inside(moment, zone, start, end)
+        assert is_inside(opens - timedelta(microseconds=1), zone, start, end)
         assert opens - moment <= timedelta(days=1)
