@@ -50,4 +50,5 @@ class Reason(StrEnum):
     HELD = "held"  #: an unknown outcome that only a person may resolve
     NO_RECEIPT = "no_receipt"  #: `sent` is the last word of a carrier without receipts
     INTERNAL = "internal"  #: a fault of the router's own; its log says where
+    STRANDED = "stranded"  #: JetStream delivers it no more
     SENDER_UNKNOWN = "sender_unknown"  #: the configuration no longer has this sender

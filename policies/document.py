@@ -73,18 +73,21 @@ class TemplateState(StrEnum):
 
 
 class _OneOrMany:
-    """A lone value stands for a list of one, in documents and in their schema."""
+    """At least one value; a lone one stands for a list of one, in documents and in their schema."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_before_validator_function(_as_list, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         many = handler(schema)
-        return {"anyOf": [many["items"], many]}
+        return {"anyOf": [many["items"], {**many, "minItems": 1}]}
 
 
 def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise ValueError("is an empty list: leave the key out instead")
+    return values
 
 
 def _country(code: str) -> str:
@@ -110,7 +113,7 @@ def _failure(name: str) -> str:
     return name
 
 
-Many = Annotated[tuple[T, ...], _OneOrMany(), Field(min_length=1)]
+Many = Annotated[tuple[T, ...], _OneOrMany()]
 Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": "^[A-Z]{2}$"})]
 CountryOrGroup = Annotated[str, AfterValidator(_country_or_group)]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -333,8 +336,9 @@ def _syntax_problem(text: str, message: str) -> Problem:
 
 
 def _dotted(path: Path) -> str:
-    """("routes", 2, "when") as "routes[2].when"."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    """("routes", 2, "when") as "routes[2].when"; what is wrong with a key itself is said of the key."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path if part != "[key]")
+    return "".join(parts).removeprefix(".")
 
 
 def _sentence(error: ErrorDetails) -> str:
@@ -365,14 +369,14 @@ def _table_in(annotation: Any) -> type[Table] | None:
 
 
 def _undeclared_groups(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
-    for path, names in _named_countries(document):
+    for path, names in named_countries(document):
         for index, name in enumerate(names):
             if not name.isupper() and name not in document.groups:
                 declared = ", ".join(document.groups) or "none"
                 yield (*path, index), f"no group {name!r} is declared under [groups] (declared: {declared})"
 
 
-def _named_countries(document: PolicyDocument) -> Iterator[tuple[Path, tuple[str, ...]]]:
+def named_countries(document: PolicyDocument) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Every list of countries and groups with its path."""
     guards = document.guards
     if guards.countries:

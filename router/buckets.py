@@ -8,7 +8,6 @@ a cache: it may be lost at any instant, and what must not be decided on stale da
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -20,8 +19,6 @@ from router.jetstream import JetStream, Puller, StoreRefusedError, StoreUnavaila
 V = TypeVar("V")
 _GONE = {"DEL", "PURGE"}
 _PAGE = 2_000  #: messages asked for at once while a mirror loads
-#: A mirror whose consumer gave no sign of life for so long (seconds) gets a new one.
-_SILENCE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +168,7 @@ class Mirror(Generic[V]):
             await asyncio.sleep(1.0)
             if self._puller is None or not self._js.client.is_connected:
                 continue
-            if time.monotonic() - self._puller.last_sign < _SILENCE:
+            if not self._puller.lost:
                 continue
             await self._puller.stop()
             try:

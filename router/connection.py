@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import structlog
 from faststream.nats import NatsBroker
@@ -22,15 +21,13 @@ class ConnectionFailedError(Exception):
     """No server answers, or none lets us in; the message says which and what to look at."""
 
 
-def make_broker(settings: NatsSettings, *, on_disconnect: Any = None) -> NatsBroker:
+def make_broker(settings: NatsSettings) -> NatsBroker:
     """A FastStream broker over a connection that keeps trying to come back."""
 
     async def disconnected() -> None:
         if broker.connection.is_closed or broker.connection.is_draining:
             return
         log.warning("nats.disconnected")
-        if on_disconnect is not None:
-            on_disconnect()
 
     async def reconnected() -> None:
         log.info("nats.reconnected")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
+from nats.aio.msg import Msg
 
 from channels.model import ProviderError
 from channels.reasons import Reason
@@ -40,6 +41,10 @@ class FollowUp:
     timers: Timers
     reconcile: Reconcile
     clock: Clock
+
+    async def on_message(self, msg: Msg) -> None:
+        """A message of the stream DELIVERIES."""
+        await self.on_event(msg.data)
 
     async def on_event(self, body: bytes) -> None:
         """One event of the log that says how an attempt ended. Done when it returns."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
+from nats.aio.msg import Msg
 
 from channels.model import ChannelName
 from channels.reasons import Reason
@@ -87,6 +88,12 @@ class Intake:
         self._channels = channels
         self._clock = clock
         self._lately = Lately(_REMEMBERED)
+
+    async def on_message(self, msg: Msg) -> None:
+        """A message of the stream NOTIFICATIONS."""
+        place = msg.metadata
+        again = place.num_delivered > 1
+        await self.take(Received(msg.subject, place.sequence.stream, msg.data, msg.headers or {}, redelivered=again))
 
     async def take(self, received: Received) -> None:
         """One notification, from the wire to its outbox. Done when it returns: it may then be acknowledged."""

@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ _NOT_FOUND, _END_OF_BATCH = "404", "204"
 _HEARTBEAT_STATUS, _EXPIRED_STATUS = "100", "408"
 #: How often overdue requests are looked for: the resolution of time-outs, in seconds.
 _SWEEP = 0.1
+#: Seconds without a sign of life after which a consumer counts as lost.
+_SILENCE = 8.0
 
 
 class StoreError(Exception):
@@ -198,6 +200,8 @@ class JetStream:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
+            if not self.client.is_connected:
+                self.fail_all("the connection to NATS broke")
             now = time.monotonic()
             for key in [key for key, each in self._waiting.items() if each.deadline <= now]:
                 self._waiting.pop(key).fail(StoreUnavailableError("NATS did not answer in time"))
@@ -287,8 +291,18 @@ class Puller:
     HEARTBEAT = 2.0  #: seconds between the server's signs of life
     EXPIRES = 30.0  #: seconds a pull request waits for messages
 
-    def __init__(self, js: JetStream, stream: str, consumer: str, handler: Handler, room: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        js: JetStream,
+        stream: str,
+        consumer: str,
+        handler: Handler,
+        room: Callable[[], int],
+        restore: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._js = js
+        self._restore = restore  #: makes the consumer again, should somebody have deleted it
+        self._refused = False
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._handler = handler
         self._room = room  #: how many messages more its owner can hold now
@@ -317,6 +331,11 @@ class Puller:
         if self._subscription is not None and self._js.client.is_connected:
             await self._subscription.unsubscribe()
 
+    @property
+    def lost(self) -> bool:
+        """Whether the consumer answers no more."""
+        return self._refused or time.monotonic() - self.last_sign > _SILENCE
+
     def more_room(self) -> None:
         """The owner finished something: look again whether to ask for more."""
         self._wake.set()
@@ -324,6 +343,8 @@ class Puller:
     async def _loop(self) -> None:
         while True:
             self._write_off_silence()
+            if self._refused:
+                await self._make_again()
             room = self._room()
             # With half of it still to come, another small request would only cost a round trip.
             if room > 0 and self._coming <= room // 2:
@@ -334,6 +355,15 @@ class Puller:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def _make_again(self) -> None:
+        self._refused = False
+        if self._restore is None:
+            return
+        try:
+            await self._restore()
+        except StoreError:
+            self._refused = True  # at the next beat once more
 
     async def _ask(self, batch: int) -> None:
         key = str(next(self._ids))
@@ -371,6 +401,8 @@ class Puller:
         self._coming = max(0, self._coming - int(headers.get("Nats-Pending-Messages", self._coming)))
         if headers.get("Status") == _EXPIRED_STATUS:
             self._wake.set()
+        else:
+            self._refused = True
 
 
 async def acknowledge(client: Client, msg: Msg) -> None:

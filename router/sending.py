@@ -104,14 +104,14 @@ class SenderQueue:
             waiting.append(msg)
             self._arrived.set()
 
-        consumer = topology.dispatch_consumer(self._sender.name, lane)
+        config = topology.dispatching(self._sender.name, lane, self._settings.ack_wait)
 
         def room() -> int:
             # What cannot go now stays in the outbox; one is enough to find out whether it can.
             ahead = self._ahead if self._breaker.state is BreakerState.CLOSED else 1
             return ahead - len(waiting)
 
-        return Puller(self._js, subjects.OUTBOX, consumer, take, room)
+        return topology.puller(self._js, subjects.OUTBOX, config, take, room)
 
     async def _run(self) -> None:
         while True:

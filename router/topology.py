@@ -6,13 +6,13 @@ server can change it, and stops the start with a sentence where it cannot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from channels.model import Lane
 from router import subjects
-from router.jetstream import JetStream, StoreRefusedError
+from router.jetstream import Handler, JetStream, Puller, StoreRefusedError
 from router.settings import Settings
 
 #: Message schedules came with 2.12; 2.12.3 and 2.12.4 could lose messages of replicated work queues.
@@ -90,36 +90,34 @@ def bucket_stream(bucket: str) -> StreamPlan:
     )
 
 
-def dispatch_consumer(sender: str, lane: str) -> str:
-    """The name of the consumer for one sender's lane."""
-    return f"dispatch-{sender}-{lane}"
-
-
 def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     """Every durable consumer, with its stream."""
-    wait = int(settings.dispatch.ack_wait * _SECOND)
-    rows = [
+    wait = settings.dispatch.ack_wait
+    followed = tuple(f"deliveries.*.{status}.>" for status in FOLLOWED)
+    return [
         (subjects.NOTIFICATIONS, _consumer(INTAKE, wait, ("notifications.>",), max_ack_pending=5_000)),
-        (
-            subjects.DELIVERIES,
-            _consumer(FOLLOW_UP, wait, tuple(f"deliveries.*.{status}.>" for status in FOLLOWED), max_ack_pending=1_000),
-        ),
-        (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",), max_ack_pending=1_000)),
-        (subjects.TIMERS, _consumer(WAKE, wait, ("wake.>",), max_ack_pending=1_000)),
+        (subjects.DELIVERIES, _consumer(FOLLOW_UP, wait, followed)),
+        (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",))),
+        (subjects.TIMERS, _consumer(WAKE, wait, ("wake.>",))),
+        *((subjects.OUTBOX, dispatching(sender.name, lane, wait)) for sender in settings.senders for lane in Lane),
     ]
-    for sender in settings.senders:
-        for lane in Lane:
-            name = dispatch_consumer(sender.name, lane)
-            filters = (subjects.outbox_lane(sender.name, lane),)
-            rows.append((subjects.OUTBOX, _consumer(name, wait, filters, max_ack_pending=1_000)))
-    return rows
 
 
-def _consumer(name: str, ack_wait: int, filters: tuple[str, ...], *, max_ack_pending: int) -> dict[str, Any]:
+def consumer(settings: Settings, name: str) -> tuple[str, dict[str, Any]]:
+    """One of them, with its stream."""
+    return next((stream, config) for stream, config in consumers(settings) if config["durable_name"] == name)
+
+
+def dispatching(sender: str, lane: Lane, ack_wait: float) -> dict[str, Any]:
+    """The consumer of one sender's lane."""
+    return _consumer(f"dispatch-{sender}-{lane}", ack_wait, (subjects.outbox_lane(sender, lane),))
+
+
+def _consumer(name: str, ack_wait: float, filters: tuple[str, ...], *, max_ack_pending: int = 1_000) -> dict[str, Any]:
     config: dict[str, Any] = {
         "durable_name": name,
         "ack_policy": "explicit",
-        "ack_wait": ack_wait,
+        "ack_wait": int(ack_wait * _SECOND),
         "max_deliver": -1,  # giving up is a decision of the router, with a dead letter, never of the server
         "max_ack_pending": max_ack_pending,
         "deliver_policy": "all",
@@ -183,6 +181,18 @@ async def ensure_consumer(js: JetStream, stream: str, config: dict[str, Any]) ->
     subject = f"CONSUMER.CREATE.{stream}.{config['durable_name']}"
     what = f"consumer {config['durable_name']} of stream {stream}"
     await _apply(js, subject, {"stream_name": stream, "config": config}, what)
+
+
+def puller(js: JetStream, stream: str, config: dict[str, Any], handler: Handler, room: Callable[[], int]) -> Puller:
+    """Pulls from a durable consumer, and makes it again should somebody delete it."""
+
+    async def restore() -> None:
+        try:
+            await ensure_consumer(js, stream, config)
+        except TopologyError as exc:
+            raise StoreRefusedError(str(exc)) from exc
+
+    return Puller(js, stream, config["durable_name"], handler, room, restore)
 
 
 async def _apply(js: JetStream, subject: str, request: dict[str, Any], what: str) -> None:

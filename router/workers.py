@@ -11,14 +11,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from channels.reasons import Reason
+from router import topology
 from router.deadletters import DeadLetters
-from router.jetstream import JetStream, Puller, StoreError, acknowledge, give_back, still_working
+from router.jetstream import JetStream, StoreError, acknowledge, give_back, still_working
 from router.subjects import SOURCE, UNKNOWN_SOURCE
 
 log = structlog.get_logger(__name__)
@@ -83,7 +85,7 @@ class Settler:
             await self._tell(partial(acknowledge, self.js.client, msg))
 
     async def _bury(self, msg: Msg, deliveries: int) -> None:
-        source, notification_id = _owner(msg.subject)
+        source, notification_id = owner_of(msg.subject)
         await self.dead_letters.keep(
             self.stage,
             source,
@@ -104,7 +106,7 @@ class Settler:
             log.debug(f"{self.stage}.not_settled", why=type(exc).__name__)
 
 
-def _owner(subject: str) -> tuple[str, str | None]:
+def owner_of(subject: str) -> tuple[str, str | None]:
     """Source and id, which end every subject of the router but that of notifications."""
     tokens = subject.split(".")
     if tokens[0] == "notifications" or len(tokens) < 4:
@@ -118,14 +120,21 @@ class Worker:
     """One durable consumer, a bounded number of its messages handled at a time."""
 
     def __init__(
-        self, settler: Settler, stream: str, consumer: str, handler: Handler, *, concurrency: int, ack_wait: float
+        self,
+        settler: Settler,
+        stream: str,
+        config: dict[str, Any],
+        handler: Handler,
+        *,
+        concurrency: int,
+        ack_wait: float,
     ) -> None:
         self._settler = settler
         self._handler = handler
         self._concurrency = concurrency
         self._ack_wait = ack_wait
         self._running: dict[asyncio.Task[None], Msg] = {}
-        self._puller = Puller(settler.js, stream, consumer, self._take, lambda: concurrency - len(self._running))
+        self._puller = topology.puller(settler.js, stream, config, self._take, lambda: concurrency - len(self._running))
         self._alive: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -79,7 +79,7 @@ async def _ask(settings: NatsSettings, question: Question) -> Mapping[str, Any] 
 
 def _decide(settings: Settings, question: Question) -> Mapping[str, Any]:
     # The composition root is slow to import, and not needed where a router answers.
-    from router.app import StartError, load_policy  # noqa: PLC0415
+    from router.policy import PolicyFileError, load_policy  # noqa: PLC0415
 
     try:
         policy = load_policy(settings, discover())

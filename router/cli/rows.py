@@ -79,7 +79,7 @@ def _json_lines(_path: Path, lines: Iterator[str]) -> Iterator[Row]:
 
 
 def _csv(path: Path, lines: Iterator[str]) -> Iterator[Row]:
-    reader = csv.DictReader(lines, restkey=_TOO_MANY, strict=True)
+    reader, began = csv.DictReader(lines, restkey=_TOO_MANY, strict=True), 1
     try:
         _check_header(path, reader.fieldnames or [])
         began = reader.line_num + 1
@@ -87,7 +87,7 @@ def _csv(path: Path, lines: Iterator[str]) -> Iterator[Row]:
             yield _csv_row(began, cells)
             began = reader.line_num + 1
     except csv.Error as exc:
-        raise CommandError(f"{path}:{reader.line_num}: not CSV: {exc}") from None
+        raise CommandError(f"{path}:{began}: not CSV: {exc}") from None
 
 
 def _csv_row(line: int, cells: Mapping[str, str | None]) -> Row:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from tests.integration.harness import Harness, free_port, router_settings
+from tests.integration.harness import Harness, router_settings
 
 ROOT = Path(__file__).parents[2]
 BOUND = 20.0  # seconds that a start or an end may take
@@ -25,7 +25,7 @@ class RouterProcess:
     @classmethod
     async def start(cls, harness: Harness, folder: Path, *, port: int | None = None) -> Self:
         """Start it and wait until it is ready; the first one takes the port that the provider calls."""
-        port = port or free_port()
+        port = port or harness.reserve_port()
         file = folder / f"settings-{port}.json"
         file.write_text(json.dumps(router_settings(harness.server.url, port)))
         process = await asyncio.create_subprocess_exec(

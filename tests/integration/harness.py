@@ -69,12 +69,20 @@ PROMPT = (topology.INTAKE, topology.WAKE, topology.FOLLOW_UP, "dispatch-")
 WATCHED = ("deliveries.>", "inbound.>", "deadletters.>")
 
 
-def free_port() -> int:
-    """A loopback port that nobody uses at this moment: the signed address is configured before it is listened on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+class ReservedPort:
+    """A loopback port that is ours until it is closed: the signed address is configured before it is listened on.
+
+    It is bound and never listened on, so the router that shares it gets every connection.
+    """
+
+    def __init__(self) -> None:
+        self._sock = socket.socket()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._sock.bind(("127.0.0.1", 0))
+        self.number: int = self._sock.getsockname()[1]
+
+    def close(self) -> None:
+        self._sock.close()
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,7 @@ def router_settings(nats_url: str, port: int, **sections: Any) -> dict[str, Any]
         "http": {
             "public_url": f"http://127.0.0.1:{port}",
             "listen": f"127.0.0.1:{port}",
+            "reuse_port": True,
             "admin_listen": "127.0.0.1:0",
         },
         "senders": SENDERS,
@@ -113,7 +122,8 @@ class Harness:
 
     def __init__(self, *, faults: Faults | None = None, simulator: Mapping[str, Any] | None = None) -> None:
         self.server = EmbeddedNats()
-        self.port = free_port()
+        self._stack = AsyncExitStack()
+        self.port = self.reserve_port()
         values: dict[str, Any] = {"seed": 1, "delays": NO_DELAYS, "inbound_url": f"{self.public_url}/twilio/inbound"}
         self.simulator = Simulator(SimulatorSettings(**values, faults=faults or Faults(), **(simulator or {})))
         self.routers: list[Router] = []
@@ -123,7 +133,6 @@ class Harness:
         self.client: Client
         self.js: JetStreamContext
         self.http: aiohttp.ClientSession
-        self._stack = AsyncExitStack()
         self._subscriptions: list[Context.PushSubscription] = []
 
     @property
@@ -166,13 +175,19 @@ class Harness:
 
     async def start_router(self, *, environ: Mapping[str, str] | None = None, **sections: Any) -> Router:
         """One more router in this process; the first one listens where the provider calls."""
-        port = free_port() if self.routers else self.port
+        port = self.reserve_port() if self.routers else self.port
         settings = Settings(**router_settings(self.server.url, port, **sections))
         router = Router(settings, {**self.environ, **(environ or {})})
         await router.start()
         self.routers.append(router)
         await self.watch()
         return router
+
+    def reserve_port(self) -> int:
+        """For one more router's webhooks."""
+        reserved = ReservedPort()
+        self._stack.callback(reserved.close)
+        return reserved.number
 
     async def stop_router(self, router: Router) -> None:
         """Drain one of them."""

@@ -15,7 +15,7 @@ from router import topology
 from router.app import Router, StartError
 from router.embedded import EmbeddedNats
 from router.settings import Settings
-from tests.integration.harness import free_port, router_settings
+from tests.integration.harness import router_settings
 
 pytestmark = pytest.mark.nats
 
@@ -30,7 +30,7 @@ async def js(nats_server: EmbeddedNats) -> AsyncIterator[JetStreamContext]:
 
 
 def _router(server: EmbeddedNats, **sections: Any) -> Router:
-    settings = Settings(**router_settings(server.url, free_port(), **sections))
+    settings = Settings(**router_settings(server.url, 0, **sections))
     return Router(settings, {"TWILIO_ACCOUNT_SID": DEMO_ACCOUNT_SID, "TWILIO_AUTH_TOKEN": DEMO_AUTH_TOKEN})
 
 
@@ -113,6 +113,7 @@ async def test_more_replicas_than_servers_stop_the_start(nats_server: EmbeddedNa
         await _router(nats_server, nats={"replicas": 3}).start()
 
 
+@pytest.mark.slow  # the first connection is given ten seconds
 async def test_no_server_stops_the_start_with_what_to_do(nats_server: EmbeddedNats) -> None:
     await nats_server.stop()
 

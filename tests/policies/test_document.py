@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from channels.model import Form
-from policies.document import ALL_FORMS, PolicyError, Problem, load, shipped
+from policies.document import ALL_FORMS, PolicyError, Problem, json_schema, load, shipped
+from policies.retry import MOVES_ON
 from tests.policies.policy import ROUTES, a_document
 
 GOOD = 'version = "1"\n[[routes]]\nname = "a"\nplan = { channel = "sms", form = "text" }\n'
@@ -50,12 +51,24 @@ MISTAKES: list[tuple[str, str, list[Problem]]] = [
         "a condition that is not known, in an inline table over several lines",
         'version = "1"\n[[routes]]\nname = "a"\nplan = [\n'
         '  { channel = "sms" },\n  { channel = "sms", frm = "text" },\n]',
-        [Problem(6, "routes[0].plan[1].frm", "there is no such key; the keys here are channel, form")],
+        [
+            Problem(
+                6,
+                "routes[0].plan[1].frm",
+                "there is no such key; the keys here are channel, form, on, sender, sender_kind, within",
+            )
+        ],
     ),
     (
         "a table that is not known",
         f"{GOOD}[guard]\n",
-        [Problem(5, "guard", "there is no such key; the keys here are groups, guards, languages, routes, version")],
+        [
+            Problem(
+                5,
+                "guard",
+                "there is no such key; the keys here are groups, guards, languages, on_unknown, routes, version",
+            )
+        ],
     ),
     (
         "a value outside the vocabulary",
@@ -106,7 +119,7 @@ MISTAKES: list[tuple[str, str, list[Problem]]] = [
             Problem(
                 5,
                 "guards.quiet_hours[0]",
-                "'from' and 'until' are the same time; to stop everything, use 'guards.paused'",
+                "'from' and 'until' are the same time, which is no span of the day",
             )
         ],
     ),
@@ -132,6 +145,32 @@ MISTAKES: list[tuple[str, str, list[Problem]]] = [
             )
         ],
     ),
+    (
+        "an empty group",
+        f"{GOOD}[groups]\nnone = []",
+        [Problem(6, "groups.none", "is an empty list: leave the key out instead")],
+    ),
+    (
+        "a failure after which nothing follows",
+        f'{GOOD[:-3]}, on = ["undelivered", "recipient_opted_out"] }}',
+        [
+            Problem(
+                4,
+                "routes[0].plan[0].on[1]",
+                "'recipient_opted_out' does not lead to a next step; what may is " + ", ".join(MOVES_ON),
+            )
+        ],
+    ),
+    (
+        "a category that is not known",
+        f'{GOOD}[on_unknown]\notp = "retry"\npayment = "hold"',
+        [Problem(7, "on_unknown.payment", "should be 'otp', 'transactional', 'service' or 'marketing'")],
+    ),
+    (
+        "a span of the day inside a condition",
+        f'{GOOD}when = {{ local_time = {{ from = "08:00", until = "8 pm" }} }}',
+        [Problem(5, "routes[0].when.local_time.until", "should be in a valid time format, input is too short")],
+    ),
     ("what is required", 'version = "1"', [Problem(1, "routes", "is required")]),
     (
         "two mistakes at once, in the order of their lines",
@@ -139,7 +178,7 @@ MISTAKES: list[tuple[str, str, list[Problem]]] = [
         [
             Problem(1, "version", "String should match pattern '^[A-Za-z0-9._-]{1,32}$'"),
             Problem(3, "routes[0].name", "String should match pattern '^[a-z0-9][a-z0-9-]{0,39}$'"),
-            Problem(4, "routes[0].plan", "Value should have at least 1 item after validation, not 0"),
+            Problem(4, "routes[0].plan", "is an empty list: leave the key out instead"),
         ],
     ),
     (

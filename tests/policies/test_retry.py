@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from channels.errors import BY_CLASS
 from channels.reasons import Reason
-from policies.retry import Failure, GiveUp, NextStep, Reconcile, RetryAt, RetryDecision, decide_retry, delay
+from channels.status import DeliveryStatus
+from policies.retry import (
+    MOVES_ON,
+    Failure,
+    GiveUp,
+    NextStep,
+    Reconcile,
+    RetryAt,
+    RetryDecision,
+    decide_retry,
+    delay,
+)
 from tests.factories import NOW
 
 DOWN = "provider_unavailable"
@@ -73,8 +84,12 @@ ROWS: list[tuple[str, Failure, int, int, int, float | None, RetryDecision]] = [
     ("last try of the last step gives up", Failure(DOWN), 5, 1, 2, None, GiveUp(Reason.PROVIDER_UNAVAILABLE)),
     ("throttled to the end", Failure(FULL), 5, 0, 1, None, GiveUp(Reason.PROVIDER_THROTTLED)),
     ("a retry before expiry", Failure(DOWN), 1, 0, 1, 1.5, after(1.0)),
-    ("a retry at expiry is too late", Failure(DOWN), 1, 0, 2, 1.0, GiveUp(Reason.EXPIRED)),
-    ("asked to wait beyond expiry", Failure(FULL, 60.0), 1, 0, 2, 59.0, GiveUp(Reason.EXPIRED)),
+    ("a retry at expiry is too late", Failure(DOWN), 1, 0, 1, 1.0, GiveUp(Reason.EXPIRED)),
+    ("a retry at expiry is too late, the next step is not", Failure(DOWN), 1, 0, 2, 1.0, NextStep(1)),
+    ("asked to wait beyond expiry", Failure(FULL, 60.0), 1, 0, 1, 59.0, GiveUp(Reason.EXPIRED)),
+    ("asked to wait beyond expiry, another channel need not", Failure(FULL, 60.0), 1, 0, 2, 59.0, NextStep(1)),
+    ("on the last step nothing is left to do", Failure(FULL, 60.0), 1, 1, 2, 59.0, GiveUp(Reason.EXPIRED)),
+    ("expired while it was tried", Failure(DOWN), 1, 0, 2, 0.0, GiveUp(Reason.EXPIRED)),
     ("the next step is too late as well", Failure("provider_rejected"), 1, 0, 2, 0.0, GiveUp(Reason.EXPIRED)),
     ("refused for good, next step", Failure("provider_rejected"), 1, 0, 3, None, NextStep(1)),
     ("from the middle of the plan", Failure("recipient_unreachable"), 1, 1, 3, None, NextStep(2)),
@@ -99,6 +114,32 @@ def test_each_class_of_failure_has_its_consequence(
     failure: Failure, tries: int, step: int, steps: int, expires_in: float | None, decision: RetryDecision
 ) -> None:
     assert decided(failure, tries, step, steps, expires_in) == decision
+
+
+REFUSED = Failure("provider_rejected")
+UNREACHABLE = Failure("recipient_unreachable")
+LOST = Failure("provider_rejected", status=DeliveryStatus.UNDELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("failure", "on", "moves"),
+    [
+        (REFUSED, None, True),
+        (REFUSED, ("provider_rejected",), True),
+        (UNREACHABLE, ("provider_rejected",), True),  # below it in the tree of errors
+        (REFUSED, ("recipient_unreachable",), False),
+        (UNREACHABLE, ("recipient_unreachable", "undelivered"), True),
+        (REFUSED, ("undelivered",), False),  # refused at once, not reported by a callback
+        (LOST, ("undelivered",), True),
+        (LOST, ("failed",), False),
+        (LOST, ("provider_rejected",), True),
+        (Failure("recipient_opted_out"), MOVES_ON, False),  # stop means stop, whatever a policy names
+        (Failure("message_invalid"), MOVES_ON, False),
+    ],
+)
+def test_a_step_says_which_failures_lead_on(failure: Failure, on: tuple[str, ...] | None, moves: bool) -> None:
+    decision = decide_retry(failure, tries=1, step=0, steps=2, expires_at=None, now=NOW, jitter=0.5, on=on)
+    assert decision == (NextStep(1) if moves else GiveUp(BY_CLASS[failure.error_class].reason))
 
 
 @given(

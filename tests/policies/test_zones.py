@@ -14,6 +14,7 @@ from policies.zones import is_inside, open_in_all, zone_named
 NIGHT = (time(21), time(8))
 MADRID, NEW_YORK, KOLKATA = ZoneInfo("Europe/Madrid"), ZoneInfo("America/New_York"), ZoneInfo("Asia/Kolkata")
 HONOLULU, AUCKLAND = ZoneInfo("Pacific/Honolulu"), ZoneInfo("Pacific/Auckland")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")
 
 
 def utc(text: str) -> datetime:
@@ -60,8 +61,14 @@ def test_hours_within_one_day() -> None:
         ([KOLKATA], NIGHT, "2026-01-15 20:00", "2026-01-16 02:30"),
         # a leap day: 23:00 on 28 February 2028 in Madrid opens on the 29th
         ([MADRID], NIGHT, "2028-02-28 22:00", "2028-02-29 07:00"),
-        # ends at a time that spring skips: 02:30 EST on 8 March 2026 is 03:30 EDT = 07:30 UTC
-        ([NEW_YORK], (time(21), time(2, 30)), "2026-03-08 05:00", "2026-03-08 07:30"),
+        # ends at a time that spring skips: on 8 March 2026 clocks go from 02:00 EST to 03:00 EDT at 07:00 UTC
+        ([NEW_YORK], (time(21), time(2, 30)), "2026-03-08 05:00", "2026-03-08 07:00"),
+        ([MADRID, NEW_YORK], (time(21), time(2, 30)), "2026-03-08 05:00", "2026-03-08 07:00"),
+        # a change of half an hour: on 4 October 2026 Lord Howe goes from 02:00 +10:30 to 02:30 +11:00 at 15:30 UTC
+        ([LORD_HOWE], (time(21), time(2, 10)), "2026-10-03 12:00", "2026-10-03 15:30"),
+        # begins at a time that spring skips: quiet from the change on, until 04:00 EDT = 08:00 UTC
+        ([NEW_YORK], (time(2, 30), time(4)), "2026-03-08 07:00", "2026-03-08 08:00"),
+        ([NEW_YORK], (time(2, 30), time(4)), "2026-03-08 06:59:59", "2026-03-08 06:59:59"),
         # ends at a time that comes twice on 1 November 2026: from 00:30 EDT the first, 01:30 EDT = 05:30 UTC
         ([NEW_YORK], (time(21), time(1, 30)), "2026-11-01 04:30", "2026-11-01 05:30"),
         # ... and from 01:10 EST (the hour repeated) the second, 01:30 EST = 06:30 UTC
@@ -94,17 +101,21 @@ CLOCKS = st.times().map(lambda clock: clock.replace(microsecond=0))
 
 
 @given(
-    zone=st.sampled_from([MADRID, NEW_YORK, AUCKLAND, ZoneInfo("Australia/Lord_Howe")]),
+    zone=st.sampled_from([MADRID, NEW_YORK, AUCKLAND, LORD_HOWE]),
     moment=MOMENTS,
     start=CLOCKS,
     end=CLOCKS,
 )
-def test_the_moment_is_never_quiet(zone: ZoneInfo, moment: datetime, start: time, end: time) -> None:
+def test_it_opens_at_the_end_of_the_quiet_and_not_later(
+    zone: ZoneInfo, moment: datetime, start: time, end: time
+) -> None:
     assume(start != end)
     opens = open_in_all(moment, [zone], start, end)
     assert opens is not None
     assert opens >= moment
     assert not is_inside(opens, zone, start, end)
+    if opens > moment:
+        assert is_inside(opens - timedelta(microseconds=1), zone, start, end)
 
 
 @given(zone=st.sampled_from([KOLKATA, HONOLULU]), moment=MOMENTS, start=CLOCKS, end=CLOCKS)

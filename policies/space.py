@@ -1,0 +1,275 @@
+"""The finite space of situations that a policy can tell apart, for going through all of it.
+
+A situation is a point with one value in each dimension. Values stand for classes that neither the document nor the
+configuration distinguishes: one country for all that are in the same lists, one moment for each stretch between two
+times that are written somewhere. What steps depend on (where, session, content) spans the *settings*, which are gone
+through one by one. The rest spans the *circumstances*; sets of them are bits of an integer, so that a whole set is
+handled at once.
+
+Opt-outs and opt-ins are no dimensions: they take steps away and lead nowhere else (`policies.routes`). So a situation
+in which one channel has no consent is like one in which the recipient was found unreachable there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
+from itertools import combinations, product
+from typing import Any
+
+from phonenumbers import SUPPORTED_REGIONS
+
+from channels.model import Category, ChannelName, Handle, Lane
+from policies import document as doc
+from policies.model import RecipientFacts, RoutingRequest, TemplateRequest
+from policies.senders import US_AND_CANADA
+from policies.situation import Situation, situation
+from policies.world import TemplateEntry, World
+
+#: Media in one notification, at most (the contract).
+MOST_MEDIA = 10
+_DAY = datetime(2026, 1, 15, tzinfo=UTC)
+#: More channels than these are not combined in all ways as unreachable.
+_FEW_CHANNELS = 4
+#: Countries that readers recognise, for naming a class by one of them.
+_WELL_KNOWN = ("US", "CA", "GB", "DE", "FR", "ES", "IT", "BR", "MX", "IN", "JP", "AU")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of a dimension."""
+
+    words: str
+    request: Mapping[str, Any] = field(default_factory=dict)  #: what a request of this value has
+    facts: Mapping[str, Any] = field(default_factory=dict)  #: what is known then
+    now: datetime = _DAY
+    members: frozenset[str] = frozenset()  #: the countries of the class, or the channels
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """What situations differ in."""
+
+    name: str
+    keys: frozenset[str]  #: the conditions that read it
+    values: tuple[Value, ...]  #: the ordinary one first
+
+
+@dataclass(frozen=True)
+class Space:
+    """All situations of one document in one configuration."""
+
+    settings: tuple[Dimension, ...]
+    circumstances: tuple[Dimension, ...]
+    session_senders: frozenset[str]
+
+    @cached_property
+    def everything(self) -> int:
+        """The set of all circumstances."""
+        size = 1
+        for dimension in self.circumstances:
+            size *= len(dimension.values)
+        return (1 << size) - 1
+
+    @cached_property
+    def masks(self) -> Mapping[str, tuple[int, ...]]:
+        """Dimension of the circumstances -> for each of its values the set of circumstances that have it."""
+        masks = {dimension.name: [0] * len(dimension.values) for dimension in self.circumstances}
+        indices = product(*(range(len(dimension.values)) for dimension in self.circumstances))
+        for bit, point in enumerate(indices):
+            for dimension, index in zip(self.circumstances, point, strict=True):
+                masks[dimension.name][index] |= 1 << bit
+        return {name: tuple(sets) for name, sets in masks.items()}
+
+    def where(self, dimension: str, holds: Callable[[Value], bool]) -> int:
+        """The circumstances whose value in this dimension is such."""
+        values = next(each.values for each in self.circumstances if each.name == dimension)
+        return sum(mask for mask, value in zip(self.masks[dimension], values, strict=True) if holds(value))
+
+    def points(self) -> Iterator[tuple[int, ...]]:
+        """Every setting as the indices of its values; a notification has text, media or a template."""
+        for point in product(*(range(len(dimension.values)) for dimension in self.settings)):
+            request = self._merged(self.values(point)).request
+            if request.get("text") or request.get("media") or request.get("template"):
+                yield point
+
+    def values(self, point: tuple[int, ...]) -> tuple[Value, ...]:
+        """The values of a setting."""
+        return tuple(dimension.values[index] for dimension, index in zip(self.settings, point, strict=True))
+
+    def situation(self, values: Iterable[Value]) -> Situation:
+        """A situation of these values, ordinary in every other dimension."""
+        merged = self._merged(values)
+        return situation(
+            RoutingRequest(**{"source": "another", "lane": Lane.NORMAL, "recipient": _NOBODY, **merged.request}),
+            RecipientFacts(**merged.facts),
+            merged.now,
+            session_senders=self.session_senders,
+            opt_in_needed=False,
+        )
+
+    def _merged(self, values: Iterable[Value]) -> Value:
+        whole = Value("")
+        for value in values:
+            now = value.now if value.now != _DAY else whole.now
+            whole = replace(
+                whole, request={**whole.request, **value.request}, facts={**whole.facts, **value.facts}, now=now
+            )
+        return whole
+
+
+_NOBODY = Handle("tel", "", "US")
+
+
+def space_of(document: doc.PolicyDocument, world: World) -> Space:
+    """The space that this document and configuration span."""
+    needs_session = {name for name, capabilities in world.channels.items() if capabilities.needs_session}
+    session_senders = [sender.name for sender in world.senders if sender.channels & needs_session]
+    return Space(
+        settings=(
+            Dimension("place", frozenset({"country", "scheme", "sender_kind"}), tuple(_places(document, world))),
+            Dimension("session", frozenset({"session"}), tuple(_sessions(session_senders))),
+            Dimension("media", frozenset({"media"}), tuple(_media(world))),
+            Dimension("text", frozenset({"text"}), tuple(_texts(document, world))),
+            Dimension("template", frozenset({"template", "language"}), tuple(_templates(document, world))),
+        ),
+        circumstances=(
+            Dimension("category", frozenset({"category"}), tuple(_categories())),
+            Dimension("lane", frozenset({"lane"}), tuple(Value(f"lane '{lane}'", {"lane": lane}) for lane in Lane)),
+            Dimension("source", frozenset({"source"}), tuple(_sources(document))),
+            Dimension("clock", frozenset({"local_time"}), tuple(_clocks(document))),
+            Dimension("pin", frozenset({"pinned"}), tuple(_pins(world))),
+            Dimension("reach", frozenset({"reachable"}), tuple(_reaches(world))),
+        ),
+        session_senders=frozenset(session_senders),
+    )
+
+
+def conditions_of(document: doc.PolicyDocument) -> Iterator[doc.Conditions]:
+    """Every table of conditions."""
+    for route in document.routes:
+        yield route.when
+        if route.unless:
+            yield route.unless
+
+
+def country_classes(document: doc.PolicyDocument, world: World) -> list[tuple[str, frozenset[str]]]:
+    """Countries that nothing tells apart, each class under the name of its best known member."""
+    lists = [document.countries(names) for _, names in doc.named_countries(document)]
+    lists += [sender.countries for sender in world.senders]
+    lists += [capabilities.media_countries or frozenset() for capabilities in world.channels.values()]
+    classes: dict[tuple[Any, ...], set[str]] = {}
+    for country in sorted(SUPPORTED_REGIONS):
+        alone = country if country in US_AND_CANADA else None
+        signature = (alone, document.languages.get(country), *(country in names for names in lists))
+        classes.setdefault(signature, set()).add(country)
+    return [(_best_known(members), frozenset(members)) for members in classes.values()]
+
+
+def _best_known(countries: set[str]) -> str:
+    return next((country for country in _WELL_KNOWN if country in countries), min(countries))
+
+
+def _places(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
+    """A phone number and a WhatsApp id in each class of countries; addresses of plugins have no country."""
+    classes = sorted(country_classes(document, world), key=lambda each: each[0] not in US_AND_CANADA)
+    schemes = {"tel"} | {scheme for capabilities in world.channels.values() for scheme in capabilities.schemes}
+    schemes |= {scheme for table in conditions_of(document) for scheme in table.scheme}
+    for scheme in sorted(schemes, key=lambda each: (each != "tel", each)):
+        if scheme not in ("tel", "whatsapp"):
+            yield Value(f"a '{scheme}' address", {"recipient": Handle(scheme, "", None)})
+            continue
+        kind = "a phone number" if scheme == "tel" else "a WhatsApp user id"
+        for country, members in classes:
+            others = f" or any of {len(members) - 1} countries like it" if len(members) > 1 else ""
+            yield Value(f"{kind} in {country}{others}", {"recipient": Handle(scheme, "", country)}, members=members)
+
+
+def _sessions(senders: Sequence[str]) -> Iterator[Value]:
+    yield Value("no session")
+    for sender in senders[:1]:
+        yield Value("a session that has ended", facts={"sessions": {sender: _DAY}})
+    for sender in senders:
+        yield Value(f"a session open with '{sender}'", facts={"sessions": {sender: _DAY + timedelta(days=2)}})
+
+
+def _media(world: World) -> Iterator[Value]:
+    limits = {capabilities.max_media for capabilities in world.channels.values()}
+    counts = {0, 1} | {count for limit in limits for count in (limit, limit + 1) if count <= MOST_MEDIA}
+    for count in sorted(counts):
+        media = tuple(f"https://example.com/{n}" for n in range(count))
+        yield Value(f"{count} media" if count else "no media", {"media": media})
+
+
+def _texts(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
+    """A short one, none, and one just too long for each limit."""
+    yield Value("a text", {"text": "x"})
+    yield Value("no text")
+    limits = {capabilities.max_text for capabilities in world.channels.values()}
+    if segments := document.guards.segments:
+        limits.add(153 * segments.max if segments.max > 1 else 160)
+    for limit in sorted(limits):
+        yield Value(f"a text of {limit + 1} characters", {"text": "x" * (limit + 1)}, members=frozenset({"long"}))
+
+
+def _templates(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
+    """None, and one of each set of languages, asked for in each where the document looks at languages."""
+    yield Value("no template")
+    if not world.templates:
+        yield Value("a template by its content SID", {"template": TemplateRequest(content_sid="HX")})
+    looks = any(table.language for table in conditions_of(document))
+    alike: dict[tuple[Any, ...], TemplateEntry] = {}
+    for entry in world.templates.values():
+        alike.setdefault((entry.category, tuple(entry.languages)), entry)
+    for entry in alike.values():
+        state = "" if entry.languages else ", which is approved in no language"
+        yield Value(f"template '{entry.name}'{state}", {"template": TemplateRequest(entry.name)})
+        for language in entry.languages if looks else ():
+            words = f"template '{entry.name}' in '{language}'"
+            yield Value(words, {"template": TemplateRequest(entry.name, language=language)})
+
+
+def _categories() -> Iterator[Value]:
+    for category in sorted(Category, key=lambda each: each is not Category.TRANSACTIONAL):
+        yield Value(f"category '{category}'", {"category": category})
+
+
+def _sources(document: doc.PolicyDocument) -> Iterator[Value]:
+    named = {source for table in conditions_of(document) for source in table.source}
+    if document.guards.paused:
+        named |= set(document.guards.paused.sources)
+    yield Value("any other source" if named else "any source", {"source": "another"})
+    for source in sorted(named):
+        yield Value(f"source '{source}'", {"source": source})
+
+
+def _clocks(document: doc.PolicyDocument) -> Iterator[Value]:
+    """The beginning of each stretch of the day in which nothing that is written changes."""
+    spans: list[doc.Span] = [*document.guards.quiet_hours]
+    spans += [table.local_time for table in conditions_of(document) if table.local_time]
+    for clock in sorted({clock for span in spans for clock in (span.start, span.end)} or {time(12)}):
+        words = f"at {clock:%H:%M} there" if spans else "at any time"
+        yield Value(words, {"timezone": "Etc/UTC"}, now=datetime.combine(_DAY, clock, tzinfo=UTC))
+
+
+def _pins(world: World) -> Iterator[Value]:
+    yield Value("not pinned")
+    for channel in world.channels:
+        yield Value(f"pinned to '{channel}'", {"pin": channel}, members=frozenset({channel}))
+
+
+def _reaches(world: World) -> Iterator[Value]:
+    """Every set of channels on which the recipient may have been found unreachable."""
+    yield Value("nothing learnt about the recipient")
+    channels = list(world.channels)
+    many = len(channels) > _FEW_CHANNELS
+    sizes = sorted({1, len(channels) - 1, len(channels)}) if many else range(1, len(channels) + 1)
+    for size in sizes:
+        for lost in combinations(channels, size):
+            yield Value(
+                f"found unreachable on {' and '.join(lost)}",
+                facts={"unreachable": dict.fromkeys(map(ChannelName, lost), "learnt")},
+                members=frozenset(lost),
+            )

@@ -1,0 +1,276 @@
+"""A walk through every situation that a policy can tell apart, and what each route and step came to there.
+
+The policy's own conditions, guards and steps are asked, so that what is found holds for decisions as they are made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from channels.model import ChannelName, Form
+from channels.reasons import Reason
+from policies.conditions import Condition
+from policies.document import ALL_FORMS, PolicyDocument
+from policies.engine import Policy, compile_policy
+from policies.model import Step
+from policies.routes import CompiledRoute, CompiledStep
+from policies.situation import Situation
+from policies.space import Space, Value, space_of
+from policies.steps import Obstacle, resolve
+from policies.world import World
+
+Point = tuple[int, ...]
+#: Obstacles of a step that never works, the most telling first: from what nearly works to what never could.
+_TELLING = (
+    Reason.PAUSED,
+    Reason.SESSION_CLOSED,
+    Reason.TEMPLATE_UNKNOWN,
+    Reason.NO_ROUTE,
+    Reason.NOT_ON_CHANNEL,
+    Reason.TOO_LONG,
+)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was found in the way of a form or a step, how often."""
+
+    works: bool = False
+    obstacles: Counter[Obstacle] = field(default_factory=Counter)
+
+    def why(self) -> str:
+        """The most telling obstacle."""
+        commonest = [obstacle for obstacle, _ in self.obstacles.most_common()]
+        return min(commonest, key=lambda each: _TELLING.index(each.reason)).because
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """What one step of a plan came to."""
+
+    forms: dict[Form, Seen]  #: of those that its turn came to
+    countries: set[str | None] = field(default_factory=set)  #: where its turn came
+
+    @property
+    def works(self) -> bool:
+        return any(seen.works for seen in self.forms.values())
+
+
+@dataclass(slots=True)
+class RouteRecord:
+    """What one route came to."""
+
+    steps: list[StepRecord]
+    let_in: bool = False  #: `when` holds somewhere
+    applies: bool = False  #: and `unless` does not
+    alive: bool = False  #: where no guard stops it
+    reached: bool = False  #: and no earlier route has taken it
+    guards: set[str] = field(default_factory=set)  #: those that stop what it applies to
+    shadows: set[int] = field(default_factory=set)  #: earlier routes that take what it applies to
+
+
+@dataclass(slots=True)
+class Survey:
+    """Everything found."""
+
+    space: Space
+    policy: Policy
+    routes: list[RouteRecord]
+    matters: dict[Point, int] = field(default_factory=dict)  #: what no guard stops, with content of usual length
+    without_route: dict[Point, int] = field(default_factory=dict)  #: ... and no route applies to
+    without_step: dict[Point, int] = field(default_factory=dict)  #: ... a channel could carry it, and no step does
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """A route's conditions, split into those on settings and a set of circumstances."""
+
+    settings: tuple[Condition, ...]
+    circumstances: int
+
+    def open(self, situation: Situation) -> int:
+        """The circumstances in which the conditions hold in this setting."""
+        holds = all(condition.read(situation) in condition.wanted for condition in self.settings)
+        return self.circumstances if holds else 0
+
+
+def survey(document: PolicyDocument, world: World) -> Survey:
+    """Go through all of it."""
+    space = space_of(document, world)
+    policy = compile_policy(document, world)
+    return _Surveyor(space, policy).walk()
+
+
+class _Surveyor:
+    """One walk."""
+
+    def __init__(self, space: Space, policy: Policy) -> None:
+        self._space = space
+        self._policy = policy
+        self._gates = [
+            (self._gate(route.when), self._gate(route.unless) if route.unless else None)
+            for route in policy.routes.routes
+        ]
+        self._reach = {channel: self._reaching(channel) for channel in policy.options}
+        self._pinned = {channel: self._pinning(channel) for channel in policy.options}
+        self._nothing_learnt = space.masks["reach"][0]
+        self._stopped: dict[str | None, Mapping[str, int]] = {}
+        self._found = Survey(space, policy, [_record(route) for route in policy.routes.routes])
+
+    def walk(self) -> Survey:
+        for point in self._space.points():
+            values = self._space.values(point)
+            self._visit(point, values, self._space.situation(values))
+        return self._found
+
+    def _gate(self, conditions: Iterable[Condition]) -> _Gate:
+        settings, circumstances = [], self._space.everything
+        by_key = {key: dimension for dimension in self._space.circumstances for key in dimension.keys}
+        for condition in conditions:
+            if dimension := by_key.get(condition.key):
+                circumstances &= self._space.where(dimension.name, partial(self._holds, condition))
+            else:
+                settings.append(condition)
+        return _Gate(tuple(settings), circumstances)
+
+    def _holds(self, condition: Condition, value: Value) -> bool:
+        return condition.read(self._space.situation([value])) in condition.wanted
+
+    def _reaching(self, channel: ChannelName) -> int:
+        """The circumstances in which this channel may be tried: not lost, and no other is pinned."""
+        kept = self._space.where("reach", lambda value: channel not in value.members)
+        return kept & self._space.where("pin", lambda value: not value.members or channel in value.members)
+
+    def _pinning(self, channel: ChannelName) -> int:
+        return self._space.where("pin", lambda value: channel in value.members)
+
+    def _visit(self, point: Point, values: tuple[Value, ...], situation: Situation) -> None:
+        stopped = self._stopped_by(values[0], situation.country)
+        alive = self._space.everything
+        for mask in stopped.values():
+            alive &= ~mask
+        left, applied = alive, 0
+        taken: list[tuple[int, int]] = []
+        forms: dict[tuple[int, Form], Step | Obstacle] = {}
+        for index, route in enumerate(self._policy.routes.routes):
+            record = self._found.routes[index]
+            mask = self._applying(index, record, situation)
+            applied |= mask
+            record.guards |= {rule for rule, stops in stopped.items() if mask & stops}
+            record.alive |= bool(mask & alive)
+            record.shadows |= {earlier for earlier, took in taken if mask & took}
+            if reached := mask & left:
+                record.reached = True
+                won = self._try_steps(route, record, situation, reached, forms)
+                taken.append((index, won))
+                left &= ~won
+        if not any("long" in value.members for value in values):
+            self._note_gaps(point, situation, alive, applied, left)
+
+    def _applying(self, index: int, record: RouteRecord, situation: Situation) -> int:
+        when, unless = self._gates[index]
+        mask = when.open(situation)
+        record.let_in |= bool(mask)
+        if mask and unless:
+            mask &= ~unless.open(situation)
+        record.applies |= bool(mask)
+        return mask
+
+    def _try_steps(
+        self,
+        route: CompiledRoute,
+        record: RouteRecord,
+        situation: Situation,
+        reached: int,
+        forms: dict[tuple[int, Form], Step | Obstacle],
+    ) -> int:
+        """The circumstances in which some step works."""
+        won = 0
+        for step, seen in zip(route.steps, record.steps, strict=True):
+            for channel in self._channels(step):
+                turn = reached & (
+                    self._reach[channel] if step.channel else self._reach[channel] & self._pinned[channel]
+                )
+                if turn:
+                    seen.countries.add(situation.country)
+                    won |= turn if self._works(step, seen, channel, situation, forms) else 0
+            if step.channel and step.channel not in self._policy.options:
+                missing = step.resolve(step.channel, situation)
+                assert isinstance(missing, Obstacle)
+                for form in step.forms:
+                    seen.forms[form].obstacles[missing] += 1
+        return won
+
+    def _channels(self, step: CompiledStep) -> Iterator[ChannelName]:
+        if step.channel is None:
+            yield from self._policy.options
+        elif step.channel in self._policy.options:
+            yield step.channel
+
+    def _works(
+        self,
+        step: CompiledStep,
+        seen: StepRecord,
+        channel: ChannelName,
+        situation: Situation,
+        forms: dict[tuple[int, Form], Step | Obstacle],
+    ) -> bool:
+        """Whether one of the step's forms does, noting each that was looked at."""
+        option = step.options[channel]
+        for form in step.forms:
+            key = (id(option), form)
+            if key not in forms:
+                forms[key] = resolve(option, (form,), situation)
+            found = forms[key]
+            if isinstance(found, Step):
+                seen.forms[form].works = True
+                return True
+            seen.forms[form].obstacles[found] += 1
+        return False
+
+    def _stopped_by(self, place: Value, country: str | None) -> Mapping[str, int]:
+        """Guard -> the circumstances in which it stops whatever goes to this country; asked once for each."""
+        if country not in self._stopped:
+            self._stopped[country] = self._ask_guards(place)
+        return self._stopped[country]
+
+    def _ask_guards(self, place: Value) -> Mapping[str, int]:
+        stops: dict[str, int] = {}
+        asked = {name: self._dimension(name) for name in ("category", "source", "clock")}
+        for category, in_category in asked["category"]:
+            for source, from_source in asked["source"]:
+                for clock, at_clock in asked["clock"]:
+                    situation = self._space.situation([place, category, source, clock])
+                    for guard in self._policy.guards:
+                        entry, outcome = guard(situation)
+                        if outcome is not None:
+                            mask = in_category & from_source & at_clock
+                            stops[entry.rule] = stops.get(entry.rule, 0) | mask
+        return stops
+
+    def _dimension(self, name: str) -> list[tuple[Value, int]]:
+        values = next(each.values for each in self._space.circumstances if each.name == name)
+        return list(zip(values, self._space.masks[name], strict=True))
+
+    def _note_gaps(self, point: Point, situation: Situation, alive: int, applied: int, left: int) -> None:
+        self._found.matters[point] = alive
+        if without_route := alive & ~applied:
+            self._found.without_route[point] = without_route
+        rest = left & applied & self._nothing_learnt
+        if rest and (without_step := rest & self._carried(situation)):
+            self._found.without_step[point] = without_step
+
+    def _carried(self, situation: Situation) -> int:
+        """The circumstances in which some installed channel could carry this, whatever the routes say."""
+        carried = 0
+        for channel, option in self._policy.options.items():
+            if isinstance(resolve(option, ALL_FORMS, situation), Step):
+                carried |= self._reach[channel]
+        return carried
+
+
+def _record(route: CompiledRoute) -> RouteRecord:
+    return RouteRecord([StepRecord({form: Seen() for form in step.forms}) for step in route.steps])

@@ -1,0 +1,204 @@
+"""The composition root: the one place that names concrete classes. Each part is made when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from channels.model import Sender
+from policies.engine import Policy
+from policies.retry import RetrySettings
+from router import topology
+from router.advisories import Advisories
+from router.archive import Archive
+from router.attempts import Attempts
+from router.attribution import Attribution
+from router.clock import utc_now
+from router.consent import ConsentKeeper
+from router.deadletters import DeadLetters
+from router.dispatch import Dispatch
+from router.follow_up import FollowUp
+from router.http import WebhookApp
+from router.inbound import Inbound
+from router.intake import Intake
+from router.jetstream import JetStream
+from router.leases import Presence
+from router.ledger import Ledger
+from router.moves import Mover
+from router.outbox import Outbox
+from router.providers import Providers
+from router.recipients import Consent, Hasher, Recipients, Sessions
+from router.reconcile import Reconcile
+from router.replay import Replay
+from router.services import Services
+from router.settings import Settings
+from router.stuck import Stuck
+from router.timers import Timers
+from router.tracking import Tracking
+from router.waking import Waking
+from router.workers import Settler
+
+
+@dataclass
+class Parts:
+    """Everything a router is made of, from what the outside gives it."""
+
+    settings: Settings
+    js: JetStream
+    providers: Providers
+    policy: Callable[[], Policy]
+    hasher: Hasher
+    instance: str
+
+    @cached_property
+    def senders(self) -> Mapping[str, Sender]:
+        return {each.name: each.as_sender() for each in self.settings.senders}
+
+    # What is known and kept.
+
+    def bucket(self, name: str) -> str:
+        return self.settings.streams.bucket_prefix + name
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.js, utc_now, self.instance)
+
+    @cached_property
+    def archive(self) -> Archive:
+        return Archive(self.js)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.js)
+
+    @cached_property
+    def timers(self) -> Timers:
+        return Timers(self.js)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.js, utc_now, self.bucket(topology.DEADLETTERS))
+
+    @cached_property
+    def consent(self) -> Consent:
+        return Consent(self.js, self.settings.streams.bucket_prefix, self.hasher)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        prefix = self.settings.streams.bucket_prefix
+        return Sessions(self.js, prefix, self.hasher, self.settings.sessions, utc_now)
+
+    @cached_property
+    def recipients(self) -> Recipients:
+        return Recipients(self.consent, self.sessions, self.senders.values())
+
+    @cached_property
+    def consent_keeper(self) -> ConsentKeeper:
+        return ConsentKeeper(self.consent, self.settings.consent, utc_now)
+
+    @cached_property
+    def mover(self) -> Mover:
+        return Mover(RetrySettings(**self.settings.retry.model_dump()), utc_now)
+
+    # The way of a notification, in its order.
+
+    @cached_property
+    def intake(self) -> Intake:
+        return Intake(
+            ledger=self.ledger,
+            outbox=self.outbox,
+            timers=self.timers,
+            dead_letters=self.dead_letters,
+            recipients=self.recipients,
+            policy=self.policy,
+            channels=self.providers.plugins.keys(),
+            clock=utc_now,
+        )
+
+    @cached_property
+    def presence(self) -> Presence:
+        return Presence(self.js, self.bucket(topology.SENDERS), self.instance, self.settings.dispatch.lease)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        return Attempts(
+            ledger=self.ledger,
+            channels=self.providers.channels,
+            senders=self.senders,
+            recipients=self.recipients,
+            consent=self.consent_keeper,
+            hasher=self.hasher,
+            mover=self.mover,
+            clock=utc_now,
+            presence=self.presence,
+            timeout=self.settings.dispatch.timeout,
+        )
+
+    @cached_property
+    def dispatch(self) -> Dispatch:
+        return Dispatch(
+            js=self.js,
+            senders=self.senders,
+            attempts=self.attempts,
+            settler=Settler(self.js, self.dead_letters, "dispatch"),
+            settings=self.settings.dispatch,
+            bucket=self.bucket(topology.SENDERS),
+            instance=self.instance,
+            presence=self.presence,
+        )
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        return Tracking(self.ledger, self.hasher, self.mover, utc_now)
+
+    @cached_property
+    def inbound(self) -> Inbound:
+        settings = self.settings.inbound
+        return Inbound(self.js, self.senders.values(), self.consent_keeper, self.sessions, settings, utc_now)
+
+    def webhooks(self, draining: Callable[[], bool]) -> WebhookApp:
+        return WebhookApp(self.providers.webhooks, self.tracking, self.inbound, self.settings.http.max_body, draining)
+
+    # What happens when something went wrong, or later.
+
+    @cached_property
+    def reconcile(self) -> Reconcile:
+        return Reconcile(
+            ledger=self.ledger,
+            archive=self.archive,
+            timers=self.timers,
+            dead_letters=self.dead_letters,
+            attribution=Attribution(self.js, self.bucket(topology.ATTRIBUTIONS)),
+            channels=self.providers.channels,
+            senders=self.senders,
+            hasher=self.hasher,
+            settings=self.settings.reconcile,
+            attempts_per_step=self.settings.retry.attempts,
+            clock=utc_now,
+        )
+
+    @cached_property
+    def follow_up(self) -> FollowUp:
+        return FollowUp(self.ledger, self.archive, self.outbox, self.timers, self.reconcile, utc_now)
+
+    @cached_property
+    def waking(self) -> Waking:
+        return Waking(self.intake, self.outbox, self.reconcile)
+
+    @cached_property
+    def stuck(self) -> Stuck:
+        channels, settings = self.providers.channels, self.settings.tracking
+        return Stuck(self.ledger, self.tracking, channels, self.hasher, settings, utc_now)
+
+    @cached_property
+    def advisories(self) -> Advisories:
+        streams = frozenset(plan.name for plan in topology.streams(self.settings))
+        return Advisories(self.js, self.dead_letters, streams)
+
+    # What people ask.
+
+    @cached_property
+    def services(self) -> Services:
+        replay = Replay(self.js, self.dead_letters, self.intake, self.follow_up, self.reconcile)
+        return Services(self.js, self.recipients, self.policy, self.dead_letters, replay, utc_now)

@@ -1,0 +1,69 @@
+"""Parts of the router put together on a store in memory, with a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from channels.model import ChannelName, Sender
+from policies import document
+from policies.engine import compile_policy
+from policies.retry import RetrySettings
+from router.consent import ConsentKeeper
+from router.deadletters import DeadLetters
+from router.intake import Intake, Received
+from router.ledger import Ledger
+from router.moves import Mover
+from router.outbox import Outbox
+from router.recipients import Consent, Hasher, Recipients, Sessions
+from router.settings import ConsentSettings, SessionSettings
+from router.timers import Timers
+from router.tracking import Tracking
+from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
+from tests.router.store import MemoryStore
+
+SENDERS: tuple[Sender, ...] = (US_MAIN, WORLD_SMS, WA_MAIN)
+HASHER = Hasher(b"a key of tests")
+
+
+def now() -> datetime:
+    return NOW
+
+
+def no_chance() -> float:
+    """The longest pause that a retry may take."""
+    return 1.0
+
+
+@dataclass
+class Parts:
+    """Everything that stands on one store."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.store, now, "tests")
+        self.consent = Consent(self.store, "", HASHER)
+        self.sessions = Sessions(self.store, "", HASHER, SessionSettings(), now)
+        self.recipients = Recipients(self.consent, self.sessions, SENDERS)
+        self.keeper = ConsentKeeper(self.consent, ConsentSettings(), now)
+        self.mover = Mover(RetrySettings(), now, no_chance)
+        self.tracking = Tracking(self.ledger, HASHER, self.mover, now)
+
+    def intake(self, channels: Iterable[str] = ("sms", "mms", "whatsapp")) -> Intake:
+        policy = compile_policy(document.shipped(), a_world())
+        return Intake(
+            ledger=self.ledger,
+            outbox=Outbox(self.store),
+            timers=Timers(self.store),
+            dead_letters=DeadLetters(self.store, now, "pointsman"),
+            recipients=self.recipients,
+            policy=lambda: policy,
+            channels=[ChannelName(name) for name in channels],
+            clock=now,
+        )
+
+
+def received(body: bytes, subject: str = "notifications.normal.shop", sequence: int = 1) -> Received:
+    return Received(subject, sequence, body, {})

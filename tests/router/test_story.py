@@ -1,0 +1,79 @@
+"""The state of a notification that every event carries: read back, it is the same."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels.model import ChannelName, Form
+from channels.status import DeliveryStatus
+from policies.model import Step
+from router.story import Attempt, Snapshot
+
+_NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True)
+_STEPS = st.builds(
+    Step,
+    channel=_NAMES.map(ChannelName),
+    form=st.sampled_from(Form),
+    sender=_NAMES,
+    content_sid=st.none() | st.just("HX" + "0" * 32),
+    language=st.none() | st.sampled_from(["en", "pt-BR"]),
+)
+_ATTEMPTS = st.builds(
+    Attempt,
+    number=st.integers(1, 99),
+    step=st.integers(0, 9),
+    status=st.sampled_from(DeliveryStatus),
+    begun=st.integers(0, 2**33),
+    provider_message_id=st.none() | st.text(max_size=40),
+    next=st.sampled_from(["", "step@1", "retry@2026-11-20T12:00:00.000Z", "give_up@expired"]),
+)
+_SNAPSHOTS = st.builds(
+    Snapshot,
+    fingerprint=st.text(max_size=40),
+    notification_sequence=st.integers(0, 2**63),
+    plan=st.lists(_STEPS, max_size=4).map(tuple),
+    attempts=st.lists(_ATTEMPTS, max_size=6).map(tuple),
+    closed=st.booleans(),
+    events=st.integers(0, 10_000),
+    until=st.none()
+    | st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)).map(  # noqa: DTZ001 - hypothesis wants them naive
+        lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
+    ),
+    refused=st.lists(st.integers(1, 2**63), max_size=8).map(tuple),
+)
+
+
+@given(_SNAPSHOTS)
+def test_a_snapshot_is_read_back_as_it_was_written(snapshot: Snapshot) -> None:
+    text = snapshot.dump()
+
+    assert Snapshot.load(text) == snapshot
+    assert text.isascii()
+    assert "\n" not in text
+
+
+def test_a_log_of_a_later_version_is_not_misread() -> None:
+    with pytest.raises(ValueError, match="later version"):
+        Snapshot.load("[2]")
+
+
+def test_only_the_last_refusals_are_remembered() -> None:
+    snapshot = Snapshot("1:x", 1)
+    for sequence in range(1, 21):
+        snapshot = snapshot.refusing(sequence)
+
+    assert snapshot.refused == tuple(range(13, 21))
+    assert snapshot.events == 20
+
+
+def test_attempts_are_found_by_their_number() -> None:
+    first = Attempt(1, 0, DeliveryStatus.FAILED, 0)
+    second = Attempt(2, 0, DeliveryStatus.SENDING, 0)
+    snapshot = Snapshot("1:x", 1).with_attempt(first).with_attempt(second)
+
+    assert [snapshot.attempt(number) for number in (0, 1, 2, 3)] == [None, first, second, None]
+    assert (snapshot.latest, snapshot.tries_on(0), snapshot.tries_on(1)) == (second, 2, 0)
