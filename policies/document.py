@@ -307,7 +307,7 @@ def load(text: str, name: str) -> PolicyDocument:
         found = [*_undeclared_groups(document), *_repeated_names(document)]
         if not found:
             return document
-    problems = [Problem(line_at(lines, path), _dotted(path), message) for path, message in found]
+    problems = [Problem(line_at(lines, path), dotted(path), message) for path, message in found]
     raise PolicyError(sorted(problems, key=lambda problem: problem.line), name)
 
 
@@ -335,7 +335,7 @@ def _syntax_problem(text: str, message: str) -> Problem:
     return Problem(line, "", f"not TOML: {message[: place.start()] if place else message}")
 
 
-def _dotted(path: Path) -> str:
+def dotted(path: Path) -> str:
     """("routes", 2, "when") as "routes[2].when"; what is wrong with a key itself is said of the key."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path if part != "[key]")
     return "".join(parts).removeprefix(".")

@@ -89,10 +89,9 @@ class Space:
         return sum(mask for mask, value in zip(self.masks[dimension], values, strict=True) if holds(value))
 
     def points(self) -> Iterator[tuple[int, ...]]:
-        """Every setting as the indices of its values; a notification has text, media or a template."""
+        """Every setting that there can be, as the indices of its values."""
         for point in product(*(range(len(dimension.values)) for dimension in self.settings)):
-            request = self._merged(self.values(point)).request
-            if request.get("text") or request.get("media") or request.get("template"):
+            if _can_be(self._merged(self.values(point)).request):
                 yield point
 
     def values(self, point: tuple[int, ...]) -> tuple[Value, ...]:
@@ -102,8 +101,10 @@ class Space:
     def situation(self, values: Iterable[Value]) -> Situation:
         """A situation of these values, ordinary in every other dimension."""
         merged = self._merged(values)
+        parts = {"scheme": "tel", "country": "US", "source": "another", "lane": Lane.NORMAL, **merged.request}
+        recipient = Handle(parts.pop("scheme"), "", parts.pop("country"))
         return situation(
-            RoutingRequest(**{"source": "another", "lane": Lane.NORMAL, "recipient": _NOBODY, **merged.request}),
+            RoutingRequest(recipient=recipient, **parts),
             RecipientFacts(**merged.facts),
             merged.now,
             session_senders=self.session_senders,
@@ -120,16 +121,14 @@ class Space:
         return whole
 
 
-_NOBODY = Handle("tel", "", "US")
-
-
 def space_of(document: doc.PolicyDocument, world: World) -> Space:
     """The space that this document and configuration span."""
     needs_session = {name for name, capabilities in world.channels.items() if capabilities.needs_session}
     session_senders = [sender.name for sender in world.senders if sender.channels & needs_session]
     return Space(
         settings=(
-            Dimension("place", frozenset({"country", "scheme", "sender_kind"}), tuple(_places(document, world))),
+            Dimension("address", frozenset({"scheme"}), tuple(_addresses(document, world))),
+            Dimension("country", frozenset({"country", "sender_kind"}), tuple(_countries(document, world))),
             Dimension("session", frozenset({"session"}), tuple(_sessions(session_senders))),
             Dimension("media", frozenset({"media"}), tuple(_media(world))),
             Dimension("text", frozenset({"text"}), tuple(_texts(document, world))),
@@ -172,19 +171,31 @@ def _best_known(countries: set[str]) -> str:
     return next((country for country in _WELL_KNOWN if country in countries), min(countries))
 
 
-def _places(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
-    """A phone number and a WhatsApp id in each class of countries; addresses of plugins have no country."""
-    classes = sorted(country_classes(document, world), key=lambda each: each[0] not in US_AND_CANADA)
-    schemes = {"tel"} | {scheme for capabilities in world.channels.values() for scheme in capabilities.schemes}
+def _can_be(request: Mapping[str, Any]) -> bool:
+    """Something is said, and addresses have a country where they are of a kind that tells it."""
+    told = request["country"] is not None
+    has_content = bool(request.get("text") or request.get("media") or request.get("template"))
+    return has_content and told == (request["scheme"] in _TELLING_COUNTRY)
+
+
+#: Kinds of addresses with what they are called. Those of plugins tell no country.
+_TELLING_COUNTRY = {"tel": "a phone number", "whatsapp": "a WhatsApp user id"}
+
+
+def _addresses(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
+    schemes = {scheme for capabilities in world.channels.values() for scheme in capabilities.schemes}
     schemes |= {scheme for table in conditions_of(document) for scheme in table.scheme}
-    for scheme in sorted(schemes, key=lambda each: (each != "tel", each)):
-        if scheme not in ("tel", "whatsapp"):
-            yield Value(f"a '{scheme}' address", {"recipient": Handle(scheme, "", None)})
-            continue
-        kind = "a phone number" if scheme == "tel" else "a WhatsApp user id"
-        for country, members in classes:
-            others = f" or any of {len(members) - 1} countries like it" if len(members) > 1 else ""
-            yield Value(f"{kind} in {country}{others}", {"recipient": Handle(scheme, "", country)}, members=members)
+    for scheme in sorted({"tel"} | schemes, key=lambda each: (each != "tel", each)):
+        yield Value(_TELLING_COUNTRY.get(scheme, f"a '{scheme}' address"), {"scheme": scheme})
+
+
+def _countries(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
+    """One of each class, and none."""
+    classes = country_classes(document, world)
+    for country, members in sorted(classes, key=lambda each: each[0] not in US_AND_CANADA):
+        others = f" (or {len(members) - 1} countries like it)" if len(members) > 1 else ""
+        yield Value(f"in {country}{others}", {"country": country})
+    yield Value("in no country", {"country": None})
 
 
 def _sessions(senders: Sequence[str]) -> Iterator[Value]:

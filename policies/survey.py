@@ -23,6 +23,8 @@ from policies.steps import Obstacle, resolve
 from policies.world import World
 
 Point = tuple[int, ...]
+#: The first dimensions of settings, which are all that guards look at: the kind of address and its country.
+_PLACE = 2
 #: Obstacles of a step that never works, the most telling first: from what nearly works to what never could.
 _TELLING = (
     Reason.PAUSED,
@@ -41,10 +43,10 @@ class Seen:
     works: bool = False
     obstacles: Counter[Obstacle] = field(default_factory=Counter)
 
-    def why(self) -> str:
-        """The most telling obstacle."""
+    def why(self) -> str | None:
+        """The most telling obstacle in words, of equally telling ones the commonest; None: nothing was tried."""
         commonest = [obstacle for obstacle, _ in self.obstacles.most_common()]
-        return min(commonest, key=lambda each: _TELLING.index(each.reason)).because
+        return min(commonest, key=lambda each: _TELLING.index(each.reason)).because if commonest else None
 
 
 @dataclass(slots=True)
@@ -52,11 +54,15 @@ class StepRecord:
     """What one step of a plan came to."""
 
     forms: dict[Form, Seen]  #: of those that its turn came to
+    channels: set[ChannelName] = field(default_factory=set)  #: on which its turn came
     countries: set[str | None] = field(default_factory=set)  #: where its turn came
+    could: bool = False  #: it works where its route applies, although earlier routes may take all of that
 
     @property
-    def works(self) -> bool:
-        return any(seen.works for seen in self.forms.values())
+    def whole(self) -> Seen:
+        """All its forms as one."""
+        obstacles = sum((seen.obstacles for seen in self.forms.values()), Counter[Obstacle]())
+        return Seen(any(seen.works for seen in self.forms.values()), obstacles)
 
 
 @dataclass(slots=True)
@@ -68,8 +74,15 @@ class RouteRecord:
     applies: bool = False  #: and `unless` does not
     alive: bool = False  #: where no guard stops it
     reached: bool = False  #: and no earlier route has taken it
-    guards: set[str] = field(default_factory=set)  #: those that stop what it applies to
+    guards: set[str] = field(default_factory=set)  #: those that stop something it applies to
+    spared: set[str] = field(default_factory=set)  #: those of them that also let something pass
     shadows: set[int] = field(default_factory=set)  #: earlier routes that take what it applies to
+
+    @property
+    def tried(self) -> bool:
+        """Whether it is worth a look at its steps: they can work, or could not even if no other route were there."""
+        could = any(step.could for step in self.steps)
+        return self.reached and (not could or any(step.whole.works for step in self.steps))
 
 
 @dataclass(slots=True)
@@ -79,9 +92,23 @@ class Survey:
     space: Space
     policy: Policy
     routes: list[RouteRecord]
-    matters: dict[Point, int] = field(default_factory=dict)  #: what no guard stops, with content of usual length
-    without_route: dict[Point, int] = field(default_factory=dict)  #: ... and no route applies to
-    without_step: dict[Point, int] = field(default_factory=dict)  #: ... a channel could carry it, and no step does
+    alive: dict[Point, int] = field(default_factory=dict)  #: what no guard stops, with content of usual length
+    without_route: dict[Point, int] = field(default_factory=dict)  #: what of it no route applies to
+    #: What of it some channel could carry, where none is pinned and nothing learnt.
+    carried: dict[Point, int] = field(default_factory=dict)
+    without_step: dict[Point, int] = field(default_factory=dict)  #: what of this routes apply to, and no step works
+
+    def impossible(self, route: int) -> str | None:
+        """The first condition of this route's `when` that holds nowhere even by itself, by its key."""
+        by_key = {key: dimension for dimension in self.space.circumstances for key in dimension.keys}
+        for condition in self.policy.routes.routes[route].when:
+            dimension = by_key.get(condition.key)
+            single = (
+                [[value] for value in dimension.values] if dimension else map(self.space.values, self.space.points())
+            )
+            if not any(condition.read(self.space.situation(values)) in condition.wanted for values in single):
+                return condition.key
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +143,7 @@ class _Surveyor:
         ]
         self._reach = {channel: self._reaching(channel) for channel in policy.options}
         self._pinned = {channel: self._pinning(channel) for channel in policy.options}
-        self._nothing_learnt = space.masks["reach"][0]
+        self._ordinary = space.masks["reach"][0] & space.masks["pin"][0]
         self._stopped: dict[str | None, Mapping[str, int]] = {}
         self._found = Survey(space, policy, [_record(route) for route in policy.routes.routes])
 
@@ -148,7 +175,7 @@ class _Surveyor:
         return self._space.where("pin", lambda value: channel in value.members)
 
     def _visit(self, point: Point, values: tuple[Value, ...], situation: Situation) -> None:
-        stopped = self._stopped_by(values[0], situation.country)
+        stopped = self._stopped_by(values, situation.country)
         alive = self._space.everything
         for mask in stopped.values():
             alive &= ~mask
@@ -160,7 +187,9 @@ class _Surveyor:
             mask = self._applying(index, record, situation)
             applied |= mask
             record.guards |= {rule for rule, stops in stopped.items() if mask & stops}
+            record.spared |= {rule for rule in record.guards if mask & ~stopped.get(rule, 0)}
             record.alive |= bool(mask & alive)
+            self._note_what_could(route, record, situation, mask & alive, forms)
             record.shadows |= {earlier for earlier, took in taken if mask & took}
             if reached := mask & left:
                 record.reached = True
@@ -191,10 +220,9 @@ class _Surveyor:
         won = 0
         for step, seen in zip(route.steps, record.steps, strict=True):
             for channel in self._channels(step):
-                turn = reached & (
-                    self._reach[channel] if step.channel else self._reach[channel] & self._pinned[channel]
-                )
+                turn = reached & self._turn(step, channel)
                 if turn:
+                    seen.channels.add(channel)
                     seen.countries.add(situation.country)
                     won |= turn if self._works(step, seen, channel, situation, forms) else 0
             if step.channel and step.channel not in self._policy.options:
@@ -203,6 +231,10 @@ class _Surveyor:
                 for form in step.forms:
                     seen.forms[form].obstacles[missing] += 1
         return won
+
+    def _turn(self, step: CompiledStep, channel: ChannelName) -> int:
+        """The circumstances in which this step comes to this channel."""
+        return self._reach[channel] & (self._space.everything if step.channel else self._pinned[channel])
 
     def _channels(self, step: CompiledStep) -> Iterator[ChannelName]:
         if step.channel is None:
@@ -231,19 +263,33 @@ class _Surveyor:
             seen.forms[form].obstacles[found] += 1
         return False
 
-    def _stopped_by(self, place: Value, country: str | None) -> Mapping[str, int]:
+    def _note_what_could(
+        self,
+        route: CompiledRoute,
+        record: RouteRecord,
+        situation: Situation,
+        applies: int,
+        forms: dict[tuple[int, Form], Step | Obstacle],
+    ) -> None:
+        """Steps that would work here, whether or not an earlier route leaves them anything."""
+        for step, seen in zip(route.steps, record.steps, strict=True):
+            for channel in () if seen.could else self._channels(step):
+                if applies & self._turn(step, channel):
+                    seen.could |= self._works(step, _unheeded(step), channel, situation, forms)
+
+    def _stopped_by(self, values: tuple[Value, ...], country: str | None) -> Mapping[str, int]:
         """Guard -> the circumstances in which it stops whatever goes to this country; asked once for each."""
         if country not in self._stopped:
-            self._stopped[country] = self._ask_guards(place)
+            self._stopped[country] = self._ask_guards(values[:_PLACE])
         return self._stopped[country]
 
-    def _ask_guards(self, place: Value) -> Mapping[str, int]:
+    def _ask_guards(self, place: tuple[Value, ...]) -> Mapping[str, int]:
         stops: dict[str, int] = {}
         asked = {name: self._dimension(name) for name in ("category", "source", "clock")}
         for category, in_category in asked["category"]:
             for source, from_source in asked["source"]:
                 for clock, at_clock in asked["clock"]:
-                    situation = self._space.situation([place, category, source, clock])
+                    situation = self._space.situation([*place, category, source, clock])
                     for guard in self._policy.guards:
                         entry, outcome = guard(situation)
                         if outcome is not None:
@@ -256,11 +302,11 @@ class _Surveyor:
         return list(zip(values, self._space.masks[name], strict=True))
 
     def _note_gaps(self, point: Point, situation: Situation, alive: int, applied: int, left: int) -> None:
-        self._found.matters[point] = alive
+        self._found.alive[point] = alive
         if without_route := alive & ~applied:
             self._found.without_route[point] = without_route
-        rest = left & applied & self._nothing_learnt
-        if rest and (without_step := rest & self._carried(situation)):
+        self._found.carried[point] = carried = alive & self._ordinary & self._carried(situation)
+        if without_step := left & applied & carried:
             self._found.without_step[point] = without_step
 
     def _carried(self, situation: Situation) -> int:
@@ -273,4 +319,8 @@ class _Surveyor:
 
 
 def _record(route: CompiledRoute) -> RouteRecord:
-    return RouteRecord([StepRecord({form: Seen() for form in step.forms}) for step in route.steps])
+    return RouteRecord([_unheeded(step) for step in route.steps])
+
+
+def _unheeded(step: CompiledStep) -> StepRecord:
+    return StepRecord({form: Seen() for form in step.forms})

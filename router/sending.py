@@ -17,7 +17,7 @@ from router import subjects, topology
 from router.attempts import Attempts
 from router.breaker import Breaker, BreakerState
 from router.jetstream import JetStream, Puller
-from router.outbox import OutboxItem, item_of
+from router.outbox import item_of
 from router.pacing import LaneChooser, Pacer
 from router.rendering import content_of
 from router.settings import DispatchSettings
@@ -143,7 +143,9 @@ class SenderQueue:
         return self._waiting[lane].popleft()
 
     def _begin(self, msg: Msg) -> None:
+        """Paid for before anything else is taken, so that a burst of tasks cannot run ahead of the rate."""
         self._breaker.sending()
+        self._pacer.charge(cost_of(msg), self._clock())
         task = asyncio.create_task(self._settler.handle(self._send, msg))
         self._sending[task] = msg
         task.add_done_callback(self._ended)
@@ -153,10 +155,8 @@ class SenderQueue:
         self._slots.release()
 
     async def _send(self, msg: Msg) -> None:
-        item = item_of(msg)
-        self._pacer.charge(cost(item), self._clock())
         try:
-            outcome = await self._attempts.make(item)
+            outcome = await self._attempts.make(item_of(msg))
         except BaseException:
             self._breaker.not_sent()
             raise
@@ -185,9 +185,14 @@ class SenderQueue:
                 await self._settler.still_working(msg)
 
 
-def cost(item: OutboxItem) -> int:
+def cost_of(msg: Msg) -> int:
     """What a message takes of its sender's rate: segments of a text, else one."""
-    content = content_of(item.notification, item.chosen)
+    try:
+        item = item_of(msg)
+        content = content_of(item.notification, item.chosen)
+    except Exception:
+        # Not readable: handling it says so, and gives it to a person.
+        return 1
     if item.chosen.channel == SMS and isinstance(content, Text):
         return count_segments(content.body)
     return 1

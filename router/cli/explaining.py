@@ -22,6 +22,7 @@ from router.cli.configuration import load_settings
 from router.cli.errors import CommandError
 from router.cli.output import console, decision_lines, outcome_line, print_json
 from router.clock import utc_now
+from router.policy import PolicyFileError, load_policy
 from router.settings import NatsSettings, Settings
 from router.wire import InvalidNotificationError, parse_notification
 
@@ -78,13 +79,10 @@ async def _ask(settings: NatsSettings, question: Question) -> Mapping[str, Any] 
 
 
 def _decide(settings: Settings, question: Question) -> Mapping[str, Any]:
-    # The composition root is slow to import, and not needed where a router answers.
-    from router.policy import PolicyFileError, load_policy  # noqa: PLC0415
-
     try:
         policy = load_policy(settings, discover())
         notification = parse_notification(json.dumps(question.notification).encode())
         request = notification.as_request(question.source, question.lane)
-    except (PluginError, StartError, InvalidNotificationError) as exc:
+    except (PluginError, PolicyFileError, InvalidNotificationError) as exc:
         raise CommandError(str(exc)) from None
     return decision_as_dict(decide(request, RecipientFacts(), policy, utc_now()))

@@ -76,7 +76,8 @@ def recipient_of(event: Mapping[str, Any], *, full: bool) -> str:
 
 
 def _line(event: Mapping[str, Any], about: str, recipient: str) -> Text:
-    at = local_time(event["occurred_at"])
+    # When it was recorded, not when it occurred: carriers report the latter to the minute, and a story runs forwards.
+    at = local_time(event["recorded_at"])
     line = Text.assemble((f"{at:%H:%M:%S}.{at.microsecond // 1000:03}  ", "dim"), about)
     line.append(f"{event['status']:<11} ", _STYLES.get(event["status"], ""))
     return line.append("  ".join(part for part in (*_way(event), recipient, why(event)) if part))

@@ -59,7 +59,7 @@ def _lines(events: Sequence[Mapping[str, Any]], *, show_recipients: bool) -> Ite
     yield from _head(events[0], show_recipients=show_recipients)
     day = None
     for event in events:
-        if (today := local_time(event["occurred_at"]).date()) != day:
+        if (today := local_time(event["recorded_at"]).date()) != day:
             day = today
             yield Text(f"{day:%Y-%m-%d}", "dim")
         yield story_line(event)

@@ -26,7 +26,7 @@ def an_event(**changes: Any) -> dict[str, Any]:
         "recipient": "+15017122661",
         "reason": None,
         "error": None,
-        "occurred_at": AT,
+        "recorded_at": AT,
         **changes,
     }
 

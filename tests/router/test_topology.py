@@ -28,7 +28,7 @@ def test_every_stream_takes_the_configured_replicas() -> None:
 
 
 def test_every_sender_has_a_consumer_for_each_lane() -> None:
-    settings = Settings(senders=[{"name": "us", "kind": "long-code", "channels": ["sms"], "from": "+15017122661"}])  # type: ignore[list-item]
+    settings = Settings(senders=[{"name": "us", "kind": "long-code", "channels": ["sms"], "from": "+15017122661"}])
     filters = {
         config["durable_name"]: config.get("filter_subject")
         for stream, config in topology.consumers(settings)
