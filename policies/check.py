@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from policies.document import Conditions, PlanStep, PolicyDocument, Route, dotted
+from policies.document import PlanStep, PolicyDocument, Route, dotted
 from policies.regions import Point, regions
 from policies.senders import can_serve
 from policies.survey import RouteRecord, StepRecord, Survey, survey
@@ -63,15 +63,15 @@ def check(document: PolicyDocument, world: World, text: str) -> list[Finding]:
 
 
 def _gaps(seen: Survey) -> Iterator[_Found]:
-    in_vain = "no step of the routes works for {}, although a channel could carry it"
+    in_vain = "no step of the routes works, although a channel could carry it: {}"
     kinds: tuple[tuple[Mapping[Point, int], Mapping[Point, int], str, Severity], ...] = (
-        (seen.without_route, seen.alive, "no route is for {}", Severity.ERROR),
+        (seen.without_route, seen.alive, "no route covers: {}", Severity.ERROR),
         (seen.without_step, seen.carried, in_vain, Severity.WARNING),
     )
     for meant, among, sentence, severity in kinds:
         told = list(islice(regions(meant, among, seen.space), _TOLD + 1))
         for region in told[:_TOLD]:
-            what = sentence.format(region.words or "anything")
+            what = sentence.format(region.words or "everything")
             yield _Found(("routes",), f"{what} (for example: {region.example})", severity)
         if len(told) > _TOLD:
             yield _Found(("routes",), "there are more gaps of this kind: close these first", severity)
@@ -145,15 +145,6 @@ def _languages(document: PolicyDocument, world: World) -> Iterator[_Found]:
     for country, language in document.languages.items():
         if approved and not _has(approved, language):
             yield _Found(("languages", country), f"no template is approved in '{language}', the language of {country}")
-    tables: Iterable[tuple[Path, Conditions | None]] = (
-        (("routes", index, key, "language"), table)
-        for index, route in enumerate(document.routes)
-        for key, table in (("when", route.when), ("unless", route.unless))
-    )
-    for path, table in tables:
-        for place, language in enumerate(table.language if table else ()):
-            if not _has(approved, language):
-                yield _Found((*path, place), f"no template is approved in '{language}'")
 
 
 def _has(approved: Iterable[str], wanted: str) -> bool:

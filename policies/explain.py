@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from channels.reasons import Reason
 from policies.model import Decision, Deferred, Outcome, Rejected, RoutingPlan, Suppressed
+from policies.situation import rfc3339
 
 
 def decision_as_dict(decision: Decision) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         case Suppressed(reason):
             return _row("suppressed", reason)
         case Deferred(until, reason):
-            return _row("deferred", reason, until=_rfc3339(until))
+            return _row("deferred", reason, until=rfc3339(until))
         case Rejected(reason, message):
             return {**_row("rejected", reason), "message": message}
 
@@ -35,7 +35,3 @@ def _row(
     outcome: str, reason: Reason, *, until: str | None = None, plan: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
     return {"outcome": outcome, "reason": reason.value, "until": until, "plan": plan or []}
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from channels.model import ChannelName
 from channels.reasons import Reason
+from policies.content import segments_of, text_with_links
 from policies.model import RecipientFacts, RoutingRequest
 from policies.zones import zone_named
 
@@ -113,18 +114,33 @@ def stopping_scope(scopes: Iterable[str], category: str) -> str | None:
     return None
 
 
+def rfc3339(moment: datetime) -> str:
+    """A moment as events write it, to the microsecond."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def as_facts(situation: Situation) -> dict[str, Any]:
-    """What was known, as the decision shows it: no address and no text."""
+    """What was known, as the decision shows it: no address and no text.
+
+    It is all that another policy needs to decide the same again (`policies.diff`).
+    """
     request = situation.request
     template = request.template
     facts = situation.facts
     return {
+        "at": rfc3339(situation.now),
         "country": situation.country,
         "scheme": situation.scheme,
         "session": situation.session,
+        "sessions": {sender: rfc3339(end) for sender, end in facts.sessions.items()},
         "media": len(request.media),
-        "text": len(request.text or ""),
+        "links": len(text_with_links(None, request.media)) if request.media else 0,
+        "text": len(request.text) if request.text else 0,
+        "segments": segments_of(request.text) if request.text else 0,
         "template": (template.name or template.content_sid) if template else None,
+        "content_sid": template.content_sid if template else None,
+        "language": template.language if template else None,
+        "variables": sorted(template.variables) if template else [],
         "category": situation.category,
         "lane": situation.lane,
         "source": situation.source,
@@ -132,4 +148,10 @@ def as_facts(situation: Situation) -> dict[str, Any]:
         "opt_outs": sorted(situation.stops),
         "opt_ins": [opt_in.scope for opt_in in facts.opt_ins],
         "unreachable": sorted(facts.unreachable),
+        "send_at": rfc3339(request.send_at) if request.send_at else None,
+        "expires_at": rfc3339(request.expires_at) if request.expires_at else None,
+        "timezone": request.timezone,
+        "timezones": list(facts.timezones),
+        "recent": {category: [rfc3339(moment) for moment in sent] for category, sent in facts.recent.items()},
+        "last_sender": dict(facts.last_sender),
     }

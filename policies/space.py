@@ -190,12 +190,13 @@ def _addresses(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
 
 
 def _countries(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
-    """One of each class, and none."""
+    """One of each class, and none where some address has none."""
     classes = country_classes(document, world)
-    for country, members in sorted(classes, key=lambda each: each[0] not in US_AND_CANADA):
+    for country, members in sorted(classes, key=lambda each: (each[0] != "US", each[0] != "CA")):
         others = f" (or {len(members) - 1} countries like it)" if len(members) > 1 else ""
         yield Value(f"in {country}{others}", {"country": country})
-    yield Value("in no country", {"country": None})
+    if any(address.request["scheme"] not in _TELLING_COUNTRY for address in _addresses(document, world)):
+        yield Value("in no country", {"country": None})
 
 
 def _sessions(senders: Sequence[str]) -> Iterator[Value]:

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import structlog
-from faststream.nats import NatsBroker
 
 from channels.errors import ChannelConfigError
 from channels.port import WebhookReply
 from channels.registry import PluginError
 from router import topology
-from router.connection import ConnectionFailedError, connect, make_broker
+from router.connection import Connection, ConnectionFailedError
 from router.health import Health
 from router.http import ASGIApp, admin_app, as_json
 from router.jetstream import JetStream, StoreError
@@ -89,8 +88,8 @@ class Router:
     async def _start(self) -> None:
         """What is started first is stopped last: whatever takes new work comes after what it needs."""
         sockets = self._bind()
-        broker = await self._connect()
-        parts = await self._parts(JetStream(broker.connection, timeout=self._settings.nats.timeout))
+        connection = await self._connect()
+        parts = await self._parts(JetStream(connection.client, timeout=self._settings.nats.timeout))
         await self._serve_admin(parts, sockets["admin"])
         service = await parts.services.start(parts.js.client)
         self._stack.push_async_callback(service.stop)
@@ -106,8 +105,8 @@ class Router:
             self.webhook_url = (await self._listen(app, sockets["webhooks"])).url
         if "intake" in self._roles:
             await self._work(parts, topology.INTAKE, parts.intake.on_message, 256)
-        parts.advisories.subscribe(broker)
-        await broker.start()
+        parts.advisories.subscribe(connection.broker)
+        await connection.broker.start()
         self.health.started = True
 
     def _bind(self) -> Mapping[str, socket.socket]:
@@ -120,14 +119,13 @@ class Router:
             self._stack.callback(sockets["webhooks"].close)
         return sockets
 
-    async def _connect(self) -> NatsBroker:
-        settings = self._settings.nats
-        broker = make_broker(settings)
-        await connect(broker, settings)
-        self._stack.push_async_callback(broker.stop)
-        version = broker.connection.connected_server_version
+    async def _connect(self) -> Connection:
+        connection = Connection(self._settings.nats)
+        await connection.open()
+        self._stack.push_async_callback(connection.close)
+        version = connection.client.connected_server_version
         topology.check_server((version.major, version.minor, version.patch))
-        return broker
+        return connection
 
     async def _parts(self, js: JetStream) -> Parts:
         """Streams in place, channels open, caches warm."""

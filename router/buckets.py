@@ -61,7 +61,7 @@ class Bucket:
         """Remove a key; with `expect`, only while it stands at that revision."""
         await self._js.publish(self.subject(key), b"", {"KV-Operation": "DEL"}, expect=expect)
 
-    async def change(self, key: str, change: Callable[[bytes | None], bytes]) -> bytes:
+    async def change(self, key: str, change: Callable[[bytes | None], bytes]) -> Entry[bytes]:
         """Read, change and write back, again until nobody came in between; returns what was written."""
         while True:
             entry = await self.get(key)
@@ -69,10 +69,9 @@ class Bucket:
             # Over a deletion marker the expected revision is the marker's, so a vanished entry is asked for again.
             revision = entry.revision if entry else await self._revision(key)
             try:
-                await self.put(key, value, expect=revision)
+                return Entry(value, await self.put(key, value, expect=revision))
             except WrongSequenceError:
                 continue
-            return value
 
     async def _revision(self, key: str) -> int:
         stored = await self._js.last(self.stream, self.subject(key))

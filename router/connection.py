@@ -7,6 +7,7 @@ import asyncio
 import structlog
 from faststream.nats import NatsBroker
 from faststream.security import BaseSecurity
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from router.servers import addresses, tls_context
@@ -14,54 +15,66 @@ from router.settings import NatsSettings
 
 log = structlog.get_logger(__name__)
 
-_FIRST_CONNECT = 10.0  #: seconds for the first connection; later ones are tried for ever
+_FIRST_CONNECT = 5.0  #: seconds for the first connection; later ones are tried for ever
 
 
 class ConnectionFailedError(Exception):
     """No server answers, or none lets us in; the message says which and what to look at."""
 
 
-def make_broker(settings: NatsSettings) -> NatsBroker:
+class Connection:
     """A FastStream broker over a connection that keeps trying to come back."""
 
-    async def disconnected() -> None:
-        if broker.connection.is_closed or broker.connection.is_draining:
-            return
-        log.warning("nats.disconnected")
+    def __init__(self, settings: NatsSettings) -> None:
+        self._settings = settings
+        self._up = False  #: connected once, and not closing
+        self.broker = NatsBroker(
+            settings.servers,
+            name=settings.name,
+            connect_timeout=5,
+            # The defaults give up after 60 tries and notice a dead server after four minutes.
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,  # type: ignore[arg-type] # annotated int; nats-py takes any number of seconds
+            ping_interval=5,
+            max_outstanding_pings=2,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            error_cb=self._error,
+            user_credentials=str(settings.creds) if settings.creds else None,
+            nkeys_seed=str(settings.nkey) if settings.nkey else None,
+            security=BaseSecurity(ssl_context=tls_context(settings.tls), use_ssl=True) if settings.tls else None,
+            logger=None,
+        )
 
-    async def reconnected() -> None:
+    @property
+    def client(self) -> Client:
+        """The nats-py connection."""
+        return self.broker.connection
+
+    async def open(self) -> None:
+        """Connect for the first time. Raises `ConnectionFailedError` with the servers that were tried."""
+        where = addresses(self._settings)
+        try:
+            async with asyncio.timeout(_FIRST_CONNECT):
+                await self.broker.connect()
+        except TimeoutError:
+            raise ConnectionFailedError(f"no NATS server answers at {where}: start one, or set nats.url") from None
+        except (NatsError, OSError) as exc:
+            raise ConnectionFailedError(f"NATS at {where} cannot be used: {exc}") from None
+        self._up = True
+
+    async def close(self) -> None:
+        """Let go."""
+        self._up = False
+        await self.broker.stop()
+
+    async def _disconnected(self) -> None:
+        if self._up:
+            log.warning("nats.disconnected")
+
+    async def _reconnected(self) -> None:
         log.info("nats.reconnected")
 
-    async def error(exc: Exception) -> None:
-        log.warning("nats.error", why=str(exc) or type(exc).__name__)
-
-    broker = NatsBroker(
-        settings.servers,
-        name=settings.name,
-        connect_timeout=5,
-        # The defaults give up after 60 tries and notice a dead server after four minutes.
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,  # type: ignore[arg-type] # annotated int; nats-py takes any number of seconds
-        ping_interval=5,
-        max_outstanding_pings=2,
-        disconnected_cb=disconnected,
-        reconnected_cb=reconnected,
-        error_cb=error,
-        user_credentials=str(settings.creds) if settings.creds else None,
-        nkeys_seed=str(settings.nkey) if settings.nkey else None,
-        security=BaseSecurity(ssl_context=tls_context(settings.tls), use_ssl=True) if settings.tls else None,
-        logger=None,
-    )
-    return broker
-
-
-async def connect(broker: NatsBroker, settings: NatsSettings) -> None:
-    """Connect for the first time. Raises `ConnectionFailedError` with the servers that were tried."""
-    where = addresses(settings)
-    try:
-        async with asyncio.timeout(_FIRST_CONNECT):
-            await broker.connect()
-    except TimeoutError:
-        raise ConnectionFailedError(f"no NATS server answers at {where}: start one, or set nats.url") from None
-    except (NatsError, OSError) as exc:
-        raise ConnectionFailedError(f"NATS at {where} cannot be used: {exc}") from None
+    async def _error(self, exc: Exception) -> None:
+        if self._up:  # before, whoever waits for the first connection says it once
+            log.warning("nats.error", why=str(exc) or type(exc).__name__)

@@ -61,7 +61,12 @@ class EmbeddedNats:
         config = self.store / "nats.conf"
         config.write_text(self._config(ports_file_dir))
         self._process = await asyncio.create_subprocess_exec(
-            find_binary(), "-c", str(config), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            find_binary(),
+            "-c",
+            str(config),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in a terminal is for whoever started it, who then stops it in order
         )
         self.url = await self._wait_for_port(ports_file_dir)
         self._port = int(self.url.rsplit(":", 1)[1])

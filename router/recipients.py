@@ -110,7 +110,9 @@ class Consent:
                 rows.append(entry.as_dict())
             return json.dumps(rows[-_HISTORY:]).encode()
 
-        await self._bucket.change(self._hasher.recipient(recipient), change)
+        key = self._hasher.recipient(recipient)
+        written = await self._bucket.change(key, change)
+        self.mirror.note(key, written.value, written.revision)
 
 
 def _decode_consent(value: bytes) -> tuple[ConsentEntry, ...]:

@@ -228,6 +228,7 @@ class Settings(BaseSettings):
         env_prefix="POINTSMAN_",
         env_nested_delimiter="__",
         extra="forbid",
+        dotenv_filtering="only_existing",  # `.env` holds the provider's variables too
         frozen=True,
         nested_model_default_partial_update=True,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 
 import structlog
@@ -117,7 +118,7 @@ class Tracking:
         accepted = attempt.status is DeliveryStatus.ACCEPTED
         return Happening(
             attempt.status.value,
-            report.reported_at or self.clock(),
+            self._moment(story, report),
             final=attempt.status in ARRIVED or (attempt.status is DeliveryStatus.CANCELED),
             channel=step.channel,
             form=step.form.value,
@@ -129,6 +130,11 @@ class Tracking:
             reason=reason,
             error=report.error if attempt.status in ENDED_BADLY else None,
         )
+
+    def _moment(self, story: Story, report: StatusReport) -> datetime:
+        """When it happened, as the provider says; some say it in whole minutes, and nothing happens before its cause."""
+        said = report.reported_at
+        return said if said is not None and story.at is not None and said >= story.at else self.clock()
 
 
 def _same_message(attempt: Attempt, report: StatusReport) -> bool:

@@ -22,6 +22,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -87,6 +88,11 @@ def _content_sid(value: str) -> str:
     return value
 
 
+def _shown_as(pattern: re.Pattern[str]) -> WithJsonSchema:
+    """A validator's sentence says more than a pattern; the schema shows the pattern."""
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern.pattern}$"})
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -113,7 +119,9 @@ class TemplateContent(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="configured name")
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = Field(None, description="BCP 47, with a name")
-    content_sid: Annotated[str, AfterValidator(_content_sid)] | None = Field(None, description="Twilio's content SID")
+    content_sid: Annotated[str, AfterValidator(_content_sid), _shown_as(_CONTENT_SID)] | None = Field(
+        None, description="Twilio's content SID"
+    )
     variables: dict[str, str | None] = Field(default_factory=dict, description="values of the template's variables")
 
     @model_validator(mode="after")
@@ -144,7 +152,9 @@ class ContentModel(Strict):
 class Notification(Strict):
     """What a service asks to tell somebody, published to `notifications.<lane>.<source>`."""
 
-    id: Annotated[str, AfterValidator(_id)] = Field(description="idempotency key, unique per source")
+    id: Annotated[str, AfterValidator(_id), _shown_as(NOTIFICATION_ID)] = Field(
+        description="idempotency key, unique per source"
+    )
     to: Annotated[str, Field(min_length=1, max_length=300)] = Field(
         description="E.164, any writing of a phone number when region is given, or whatsapp:<user id>"
     )
@@ -159,7 +169,7 @@ class Notification(Strict):
     timezone: Annotated[str, AfterValidator(_zone)] | None = Field(None, description="recipient's IANA time zone")
     on_unknown: OnUnknown | None = Field(
         None,
-        description="when nobody can say whether an attempt was sent; default: the policy's, else retry",
+        description="when nobody can say whether an attempt was sent; default: retry",
     )
     metadata: dict[str, str] = Field(default_factory=dict, description="comes back on every event; 2 kB at most")
 
