@@ -104,9 +104,9 @@ def diff(recorded: Iterable[Recorded], other: Policy) -> DiffReport:
 
 def recorded_from_event(event: Mapping[str, Any]) -> Recorded | None:
     """From a delivery event with a decision; None where it has none, or not all that is needed to decide again."""
-    decision = event.get("decision")
-    facts = decision.get("facts") if decision else None
-    if not facts or "at" not in facts:
+    decision: Mapping[str, Any] = event.get("decision") or {}
+    facts: Mapping[str, Any] = decision.get("facts") or {}
+    if "at" not in facts:
         return None
     return Recorded(
         request=_request(facts, decision["reason"]),

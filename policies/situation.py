@@ -116,7 +116,8 @@ def stopping_scope(scopes: Iterable[str], category: str) -> str | None:
 
 def rfc3339(moment: datetime) -> str:
     """A moment as events write it, to the microsecond."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat().removesuffix("+00:00") + "Z"
 
 
 def as_facts(situation: Situation) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def as_facts(situation: Situation) -> dict[str, Any]:
         "country": situation.country,
         "scheme": situation.scheme,
         "session": situation.session,
-        "sessions": {sender: rfc3339(end) for sender, end in facts.sessions.items()},
+        "sessions": {sender: rfc3339(end) for sender, end in facts.sessions.items()} if facts.sessions else {},
         "media": len(request.media),
         "links": len(text_with_links(None, request.media)) if request.media else 0,
         "text": len(request.text) if request.text else 0,
@@ -145,13 +146,15 @@ def as_facts(situation: Situation) -> dict[str, Any]:
         "lane": situation.lane,
         "source": situation.source,
         "pinned": request.pin,
-        "opt_outs": sorted(situation.stops),
-        "opt_ins": [opt_in.scope for opt_in in facts.opt_ins],
-        "unreachable": sorted(facts.unreachable),
+        "opt_outs": sorted(situation.stops) if situation.stops else [],
+        "opt_ins": [opt_in.scope for opt_in in facts.opt_ins] if facts.opt_ins else [],
+        "unreachable": sorted(facts.unreachable) if facts.unreachable else [],
         "send_at": rfc3339(request.send_at) if request.send_at else None,
         "expires_at": rfc3339(request.expires_at) if request.expires_at else None,
         "timezone": request.timezone,
         "timezones": list(facts.timezones),
-        "recent": {category: [rfc3339(moment) for moment in sent] for category, sent in facts.recent.items()},
+        "recent": {key: [rfc3339(moment) for moment in sent] for key, sent in facts.recent.items()}
+        if facts.recent
+        else {},
         "last_sender": dict(facts.last_sender),
     }

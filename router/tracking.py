@@ -132,7 +132,7 @@ class Tracking:
         )
 
     def _moment(self, story: Story, report: StatusReport) -> datetime:
-        """When it happened, as the provider says; some say it in whole minutes, and nothing happens before its cause."""
+        """When the provider says it happened; some say whole minutes, and nothing happens before its cause."""
         said = report.reported_at
         return said if said is not None and story.at is not None and said >= story.at else self.clock()
 

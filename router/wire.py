@@ -108,6 +108,10 @@ MediaUrl = Annotated[str, Field(max_length=2048), AfterValidator(_https)]
 Plain = Annotated[str, AfterValidator(_no_nul)]
 
 
+Id = Annotated[str, AfterValidator(_id), _shown_as(NOTIFICATION_ID)]
+ContentSid = Annotated[str, AfterValidator(_content_sid), _shown_as(_CONTENT_SID)]
+
+
 class Strict(BaseModel):
     """Unknown fields are refused by name, so that a typo is seen."""
 
@@ -119,9 +123,7 @@ class TemplateContent(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="configured name")
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = Field(None, description="BCP 47, with a name")
-    content_sid: Annotated[str, AfterValidator(_content_sid), _shown_as(_CONTENT_SID)] | None = Field(
-        None, description="Twilio's content SID"
-    )
+    content_sid: ContentSid | None = Field(None, description="Twilio's content SID")
     variables: dict[str, str | None] = Field(default_factory=dict, description="values of the template's variables")
 
     @model_validator(mode="after")
