@@ -19,7 +19,6 @@ import aiohttp
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from router.embedded import EmbeddedNats
 
-
 #: How a router is started.
 ROUTER = [sys.executable, "-m", "router.cli"]
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import nats
@@ -204,7 +205,22 @@ class Campaign:
         report.without_outcome = sorted(wanted - set(finals))
         report.unknown = sum(event["status"] == "unknown" for event in self._events)
         reasons = (event["reason"] for event in self._events)
+        report.recovery = _recoveries(self._events)
         report.resolved.update(r for r in reasons if r in {"resolved_by_callback", "resolved_by_search", "not_found"})
+
+
+def _recoveries(events: list[dict[str, Any]]) -> list[float]:
+    """Seconds from the claim of a process that died to the moment when another one took its attempt over."""
+    claimed = {}
+    seconds = []
+    for event in events:
+        key = (event["notification_id"], event["attempt"])
+        recorded = datetime.fromisoformat(event["recorded_at"])
+        if event["status"] == "sending":
+            claimed[key] = recorded
+        elif event["status"] == "unknown" and event["reason"] == "crashed":
+            seconds.append((recorded - claimed[key]).total_seconds())
+    return seconds
 
 
 def _notification(index: int) -> dict[str, Any]:

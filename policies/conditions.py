@@ -1,7 +1,7 @@
 """Conditions: the closed vocabulary of `when` and `unless`, compiled into lookups.
 
-Each reads one value of the situation and compares it with those that the document wants. What a condition looked at is
-said in words, so that the trace needs no knowledge of the document.
+Each reads one value of the situation and tells whether it is one that the document wants, and what it is in words. The
+words follow from the value alone, so a route remembers what it said of the same values before.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Condition:
     """One key of `when` or `unless`."""
 
     key: str
-    read: Read
-    wanted: frozenset[Any]
-    seen: Callable[[Situation], str]  #: the value looked at, in words
+    read: Read  #: the value looked at, hashable
+    holds: Callable[[Any], bool]  #: whether this value is wanted
+    seen: Callable[[Any], str]  #: this value in words
     others: str = ""  #: the wanted values, where the value alone does not tell them: ", not US or CA"
 
 
@@ -80,10 +80,10 @@ class Vocabulary:
             chosen = self._chosen(situation)
             return chosen.language if chosen else None
 
-        def seen(situation: Situation) -> str:
-            return f"the template would be sent in {read(situation) or 'no known language'}"
+        def seen(language: str | None) -> str:
+            return f"the template would be sent in {language or 'no known language'}"
 
-        return Condition("language", read, fitting, seen, f", not {' or '.join(wanted)}")
+        return Condition("language", read, fitting.__contains__, seen, f", not {' or '.join(wanted)}")
 
     def _template(self, wanted: tuple[doc.TemplateState, ...]) -> Condition:
         def read(situation: Situation) -> str:
@@ -104,10 +104,10 @@ class Vocabulary:
         def read(situation: Situation) -> bool:
             return not self.kinds.of(situation.country).isdisjoint(wanted)
 
-        def seen(situation: Situation) -> str:
-            return f"{'a' if read(situation) else 'no'} sender of kind {names} can serve the recipient's country"
+        def seen(can_serve: bool) -> str:
+            return f"{'a' if can_serve else 'no'} sender of kind {names} can serve the recipient's country"
 
-        return Condition("sender_kind", read, frozenset({True}), seen)
+        return Condition("sender_kind", read, bool, seen)
 
 
 #: Values that read badly as "the <key> is <value>".
@@ -133,19 +133,19 @@ def _with_members(values: tuple[str, ...], members: Mapping[str, tuple[str, ...]
 
 
 def _plain(key: str, wanted: Any, names: tuple[str, ...]) -> Condition:
-    read = attrgetter(key)
+    others = f", not {' or '.join(names)}"
     return Condition(
         key,
-        read,
-        frozenset(wanted),
-        lambda situation: f"the {key} is {read(situation) or 'not known'}",
-        f", not {' or '.join(names)}",
+        attrgetter(key),
+        frozenset(wanted).__contains__,
+        lambda value: f"the {key} is {value or 'not known'}",
+        others,
     )
 
 
 def _phrased(key: str, read: Read, wanted: tuple[Any, ...]) -> Condition:
     phrases = _PHRASES[key]
-    return Condition(key, read, frozenset(wanted), lambda situation: phrases[read(situation)])
+    return Condition(key, read, frozenset(wanted).__contains__, phrases.__getitem__)
 
 
 def _reachable(channels: tuple[str, ...]) -> Condition:
@@ -154,24 +154,24 @@ def _reachable(channels: tuple[str, ...]) -> Condition:
     def read(situation: Situation) -> bool:
         return any(channel not in situation.facts.unreachable for channel in channels)
 
-    def seen(situation: Situation) -> str:
-        if read(situation):
-            return f"nothing learnt speaks against {names}"
-        return f"the recipient was found unreachable on {names}"
+    def seen(reachable: bool) -> str:
+        return f"nothing learnt speaks against {names}" if reachable else f"the recipient is unreachable on {names}"
 
-    return Condition("reachable", read, frozenset({True}), seen)
+    return Condition("reachable", read, bool, seen)
 
 
 def _local_time(span: doc.Span) -> Condition:
     hours = f"{span.start:%H:%M}-{span.end:%H:%M}"
 
-    def read(situation: Situation) -> bool:
-        zones = recipient_zones(situation, span.timezone)
-        return bool(zones) and all(is_inside(situation.now, zone, span.start, span.end) for zone in zones)
-
-    def seen(situation: Situation) -> str:
+    def read(situation: Situation) -> tuple[bool, str]:
         zones = recipient_zones(situation, span.timezone)
         clocks = ", ".join(f"{situation.now.astimezone(zone):%H:%M} in {zone.key}" for zone in zones)
-        return f"it is {clocks}" if clocks else "the recipient's time zone is not known"
+        return bool(zones) and all(is_inside(situation.now, zone, span.start, span.end) for zone in zones), clocks
 
-    return Condition("local_time", read, frozenset({True}), seen, f", not in {hours}")
+    def holds(value: tuple[bool, str]) -> bool:
+        return value[0]
+
+    def seen(value: tuple[bool, str]) -> str:
+        return f"it is {value[1]}" if value[1] else "the recipient's time zone is not known"
+
+    return Condition("local_time", read, holds, seen, f", not in {hours}")

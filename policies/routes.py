@@ -6,8 +6,9 @@ another route: it only takes steps away from the one that would have won, so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from channels.model import ChannelName, Form, Sender
@@ -18,6 +19,9 @@ from policies.model import Outcome, Rejected, RoutingPlan, Step, Suppressed, Tra
 from policies.senders import chosen_from, sender_table
 from policies.situation import Situation
 from policies.steps import Obstacle, Option, most_helpful, resolve
+
+#: Combinations of values that each route remembers its sentence for.
+_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class CompiledRoute:
     when: tuple[Condition, ...]
     unless: tuple[Condition, ...] | None
     steps: tuple[CompiledStep, ...]
+    applies: Callable[[Situation], TraceEntry]  #: `matched` where it does, with the sentence that says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,9 @@ class Routes:
         """The plan, or the most helpful refusal; every route looked at leaves its entries in the trace."""
         obstacles: list[Obstacle] = []
         for route in self.routes:
-            because, applies = _applies(route, situation)
-            trace.append(TraceEntry(route.rule, applies, because))
-            if not applies:
+            entry = route.applies(situation)
+            trace.append(entry)
+            if not entry.matched:
                 continue
             steps, in_the_way = self._steps(route, situation, trace)
             if steps:
@@ -96,11 +101,15 @@ def compile_route(
     route: doc.Route, vocabulary: Vocabulary, options: Mapping[ChannelName, Option], senders: Sequence[Sender]
 ) -> CompiledRoute:
     """Conditions as sets, channels as names, steps with the senders that they may use."""
+    rule = f"route.{route.name}"
+    when = vocabulary.compile(route.when)
+    unless = vocabulary.compile(route.unless) if route.unless else None
     return CompiledRoute(
-        rule=f"route.{route.name}",
-        when=vocabulary.compile(route.when),
-        unless=vocabulary.compile(route.unless) if route.unless else None,
+        rule=rule,
+        when=when,
+        unless=unless,
         steps=tuple(_compile_step(step, options, senders) for step in route.plan),
+        applies=_judge(rule, when, unless),
     )
 
 
@@ -115,22 +124,39 @@ def _compile_step(step: doc.PlanStep, options: Mapping[ChannelName, Option], sen
     return CompiledStep(None if step.channel == doc.PINNED else ChannelName(step.channel), step.form, options, moves)
 
 
-def _applies(route: CompiledRoute, situation: Situation) -> tuple[str, bool]:
-    """Whether the route applies, after the sentence that says why."""
-    for condition in route.when:
-        if condition.read(situation) not in condition.wanted:
-            return f"it does not apply: {condition.seen(situation)}{condition.others}", False
-    for condition in route.unless or ():
-        if condition.read(situation) not in condition.wanted:
-            return f"it applies: {_seen((*route.when, condition), situation)}{condition.others}", True
-    if route.unless:
-        return f"it is not for this: {_seen(route.unless, situation)}", False
-    return f"it applies: {_seen(route.when, situation)}" if route.when else "it applies always", True
+def _judge(
+    rule: str, when: tuple[Condition, ...], unless: tuple[Condition, ...] | None
+) -> Callable[[Situation], TraceEntry]:
+    """Whether the route applies. The same values have the same answer, so the sentence is made once for each."""
+    reads = tuple(condition.read for condition in (*when, *(unless or ())))
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def entry(*values: Any) -> TraceEntry:
+        within, without = values[: len(when)], values[len(when) :]
+        applies, because = _applies(list(zip(when, within, strict=True)), list(zip(unless or (), without, strict=True)))
+        return TraceEntry(rule, applies, because)
+
+    return lambda situation: entry(*[read(situation) for read in reads])
 
 
-def _seen(conditions: tuple[Condition, ...], situation: Situation) -> str:
+_Looked = list[tuple[Condition, Any]]  # conditions with the values that they read
+
+
+def _applies(when: _Looked, unless: _Looked) -> tuple[bool, str]:
+    for condition, value in when:
+        if not condition.holds(value):
+            return False, f"it does not apply: {condition.seen(value)}{condition.others}"
+    for condition, value in unless:
+        if not condition.holds(value):
+            return True, f"it applies: {_seen([*when, (condition, value)])}{condition.others}"
+    if unless:
+        return False, f"it is not for this: {_seen(unless)}"
+    return True, f"it applies: {_seen(when)}" if when else "it applies always"
+
+
+def _seen(looked: _Looked) -> str:
     """The values looked at: "the country is US, there is media"."""
-    return ", ".join([condition.seen(situation) for condition in conditions])
+    return ", ".join([condition.seen(value) for condition, value in looked])
 
 
 def _not_pinned(rule: str, channel: ChannelName | None, pin: ChannelName | None) -> TraceEntry:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from itertools import groupby, zip_longest
 from typing import Generic, TypeVar
 
-from channels.model import MMS, SMS, WHATSAPP, ChannelName, Sender, SenderKind
+from channels.model import MMS, SMS, WHATSAPP, ChannelName, Recipient, Sender, SenderKind
 
 T = TypeVar("T")
 
@@ -55,9 +55,9 @@ class Row:
     settled: tuple[Candidate, ...] | None  #: their order where the recipient makes no difference to it
     left_out: str  #: why others are not used, in words; empty: there are none
 
-    def order(self, address: str, last: str | None) -> tuple[Candidate, ...]:
+    def order(self, recipient: Recipient, last: str | None) -> tuple[Candidate, ...]:
         """Best first for this recipient, whose last message on the channel came from `last`."""
-        ranked = self.settled if self.settled is not None else tuple(_ranked(self.tiers, address))
+        ranked = self.settled if self.settled is not None else tuple(_ranked(self.tiers, recipient.address))
         if last is None or len(ranked) < 2 or last not in self.kept:
             return ranked
         return (self.kept[last], *(each for each in ranked if each.name != last))

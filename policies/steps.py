@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from channels.model import MMS, SMS, WHATSAPP, ChannelCapabilities, ChannelName, Form
 from channels.reasons import Reason
@@ -48,8 +49,6 @@ _NO_TEXT = Obstacle(Reason.NO_ROUTE, "there is no text")
 _NO_MEDIA = Obstacle(Reason.NO_ROUTE, "there is no media")
 _NO_TEMPLATE = Obstacle(Reason.NO_ROUTE, "no template is given")
 _LOSES_MEDIA = Obstacle(Reason.NO_ROUTE, "text alone would lose the media")
-#: What is in the way of a form that is for other content: not worth a word where anything else is.
-_BESIDE_THE_POINT = (_NO_MEDIA, _LOSES_MEDIA)
 
 
 def resolve(option: Option, forms: tuple[Form, ...], situation: Situation) -> Step | Obstacle:
@@ -60,7 +59,8 @@ def resolve(option: Option, forms: tuple[Form, ...], situation: Situation) -> St
     row = option.senders.of(situation.country)
     if not row.kept:
         return _nobody_serves(option, situation, row)
-    candidates = row.order(situation.request.recipient.address, situation.facts.last_sender.get(option.channel))
+    last = situation.facts.last_sender
+    candidates = row.order(situation.request.recipient, last.get(option.channel) if last else None)
     step = _fit(option, forms, situation, candidates)
     if isinstance(step, Obstacle):
         return step
@@ -121,15 +121,20 @@ def _what(option: Option, situation: Situation) -> str:
 def _fit(
     option: Option, forms: tuple[Form, ...], situation: Situation, senders: tuple[Candidate, ...]
 ) -> Step | Obstacle:
-    """The first form that can carry the content."""
+    """The first form that can carry the content.
+
+    What is in the way of a form that is for other content is not worth a word where anything else is.
+    """
     obstacles = []
     for form in forms:
         step = _FITS[form](option, situation, senders)
         if isinstance(step, Step):
             return step
         obstacles.append(step)
-    telling = [obstacle for obstacle in obstacles if obstacle not in _BESIDE_THE_POINT] or obstacles
-    return Obstacle(most_helpful(telling), "; ".join(dict.fromkeys(obstacle.because for obstacle in telling)))
+    telling = [each for each in obstacles if each is not _NO_MEDIA and each is not _LOSES_MEDIA] or obstacles
+    if len(telling) == 1:
+        return telling[0]
+    return Obstacle(most_helpful(telling), "; ".join(dict.fromkeys([obstacle.because for obstacle in telling])))
 
 
 def _text(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
@@ -219,6 +224,11 @@ def _free_form(
     return Step(option.channel, form, sender.name, because=f"{_WHY[form]}; sender '{sender.name}': {sender.because}")
 
 
+@cache
+def _session_closed(channel: ChannelName) -> Obstacle:
+    return Obstacle(Reason.SESSION_CLOSED, f"no 24-hour session is open with a {channel} sender")
+
+
 def _in_session(option: Option, situation: Situation, senders: tuple[Candidate, ...], form: Form) -> Step | Obstacle:
     """Free-form from the first sender that the recipient has an open session with."""
     sessions = situation.facts.sessions
@@ -227,7 +237,7 @@ def _in_session(option: Option, situation: Situation, senders: tuple[Candidate, 
         if end is not None and end > situation.now:
             because = f"{_WHY[form]}; the session with sender '{sender.name}' is open until {at(end)}"
             return Step(option.channel, form, sender.name, because=because)
-    return Obstacle(Reason.SESSION_CLOSED, f"no 24-hour session is open with a {option.channel} sender")
+    return _session_closed(option.channel)
 
 
 _Fit = Callable[[Option, Situation, tuple[Candidate, ...]], Step | Obstacle]

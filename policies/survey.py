@@ -106,7 +106,7 @@ class Survey:
             single = (
                 [[value] for value in dimension.values] if dimension else map(self.space.values, self.space.points())
             )
-            if not any(condition.read(self.space.situation(values)) in condition.wanted for values in single):
+            if not any(condition.holds(condition.read(self.space.situation(values))) for values in single):
                 return condition.key
         return None
 
@@ -120,7 +120,7 @@ class _Gate:
 
     def open(self, situation: Situation) -> int:
         """The circumstances in which the conditions hold in this setting."""
-        holds = all(condition.read(situation) in condition.wanted for condition in self.settings)
+        holds = all(condition.holds(condition.read(situation)) for condition in self.settings)
         return self.circumstances if holds else 0
 
 
@@ -164,7 +164,7 @@ class _Surveyor:
         return _Gate(tuple(settings), circumstances)
 
     def _holds(self, condition: Condition, value: Value) -> bool:
-        return condition.read(self._space.situation([value])) in condition.wanted
+        return condition.holds(condition.read(self._space.situation([value])))
 
     def _reaching(self, channel: ChannelName) -> int:
         """The circumstances in which this channel may be tried: not lost, and no other is pinned."""

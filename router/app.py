@@ -24,6 +24,7 @@ from router.policy import PolicyFileError, load_policy
 from router.providers import open_providers
 from router.recipients import load_hasher
 from router.schemas import asyncapi, asyncapi_page
+from router.services import announce
 from router.settings import Settings
 from router.topology import TopologyError
 from router.wiring import Parts
@@ -91,7 +92,7 @@ class Router:
         connection = await self._connect()
         parts = await self._parts(JetStream(connection.client, timeout=self._settings.nats.timeout))
         await self._serve_admin(parts, sockets["admin"])
-        service = await parts.services.start(parts.js.client)
+        service = await announce(parts.js.client, parts.desks)
         self._stack.push_async_callback(service.stop)
         if "tracking" in self._roles:
             await self._work(parts, topology.FOLLOW_UP, parts.follow_up.on_message, 64)

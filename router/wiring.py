@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from router.advisories import Advisories
 from router.archive import Archive
 from router.attempts import Attempts
 from router.attribution import Attribution
+from router.cancel import Cancel
 from router.clock import utc_now
 from router.consent import ConsentKeeper
 from router.deadletters import DeadLetters
@@ -31,7 +32,11 @@ from router.providers import Providers
 from router.recipients import Consent, Hasher, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
-from router.services import Services
+from router.services import Desk
+from router.services.cancel import CancelDesk
+from router.services.dead_letters import DeadLetterDesk
+from router.services.decisions import DecisionDesk
+from router.services.recipients import RecipientDesk
 from router.settings import Settings
 from router.stuck import Stuck
 from router.timers import Timers
@@ -199,6 +204,14 @@ class Parts:
     # What people ask.
 
     @cached_property
-    def services(self) -> Services:
-        replay = Replay(self.js, self.dead_letters, self.intake, self.follow_up, self.reconcile)
-        return Services(self.js, self.recipients, self.policy, self.dead_letters, replay, utc_now)
+    def replay(self) -> Replay:
+        return Replay(self.js, self.dead_letters, self.intake, self.follow_up, self.reconcile)
+
+    @cached_property
+    def desks(self) -> Sequence[Desk]:
+        return (
+            DecisionDesk(self.js, self.recipients, self.policy, utc_now),
+            DeadLetterDesk(self.js, self.dead_letters, self.replay),
+            RecipientDesk(self.recipients, self.senders, frozenset(self.providers.plugins), utc_now),
+            CancelDesk(Cancel(self.ledger, self.providers.channels, utc_now)),
+        )

@@ -213,6 +213,7 @@ def _json_fields(body: str) -> Fields:
         value = json.loads(body)
         if not isinstance(value, dict):
             raise PayloadError("body: not a JSON object")
+        json.dumps(value, ensure_ascii=False).encode()  # ValueError at half a surrogate pair, which no UTF-8 can hold
         return {name: field if isinstance(field, str) else json.dumps(field) for name, field in value.items()}
     except (ValueError, RecursionError):
         raise PayloadError("body: not JSON") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -32,10 +33,10 @@ def _owners(harness: Harness, status: str) -> Counter[str]:
 
 async def test_each_of_two_hundred_notifications_is_sent_once_and_both_take_part(pair: Harness) -> None:
     numbers = [f"+1202555{index:04d}" for index in range(200)]
-    for index, number in enumerate(numbers):
-        await pair.publish(f"n-{index}", number)
+    await asyncio.gather(*(pair.publish(f"n-{index}", number) for index, number in enumerate(numbers)))
 
-    await until(lambda: sum(event.status == "delivered" for event in pair.deliveries) == 200)
+    for index in range(200):
+        await pair.wait_for_final(f"n-{index}")
     await pair.idle()
     assert Counter(message.to for message in pair.sent) == Counter(numbers)
     for index in range(200):

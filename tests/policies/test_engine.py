@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from channels.model import SMS, WHATSAPP, ChannelCapabilities, ChannelName, FromNumber, Lane, Sender, SenderKind
+from channels.model import (
+    SMS,
+    WHATSAPP,
+    Category,
+    ChannelCapabilities,
+    ChannelName,
+    FromNumber,
+    Lane,
+    OnUnknown,
+    Sender,
+    SenderKind,
+)
 from channels.reasons import Reason
 from policies.document import shipped
 from policies.engine import compile_policy, decide
 from policies.explain import decision_as_dict
-from policies.model import RecipientFacts, Rejected, RoutingPlan, RoutingRequest, TemplateRequest
-from policies.world import World
+from policies.model import RecipientFacts, Rejected, RoutingPlan, RoutingRequest, TemplateRequest, TraceEntry
+from policies.world import TemplateEntry, World
 from tests.factories import (
     CAPABILITIES,
     NOW,
+    ORDER_SHIPPED,
     US_MAIN,
     WA_MAIN,
     WORLD_SMS,
@@ -129,6 +142,10 @@ def test_no_route_for_this_is_said_as_such() -> None:
     assert decision.trace[-1].because == "it does not apply: the lane is normal, not bulk"
 
 
+LUNCH = 'local_time = { from = "12:00", until = "14:00" }'
+WITH_UNAPPROVED = a_world(
+    templates={"order_shipped": ORDER_SHIPPED, "unapproved": TemplateEntry("unapproved", "utility")}
+)
 CONDITIONS = [
     ('country = "US"', a_request("US"), {}, True),
     ('country = ["US", "CA"]', a_request("JM"), {}, False),
@@ -146,6 +163,24 @@ CONDITIONS = [
     ("text = false", a_request("US", text=""), {}, True),
     ('template = "none"', a_request("US"), {}, True),
     ('template = "given"', a_request("US", template=TemplateRequest("order_shipped")), {}, True),
+    ('template = "given"', a_request("US", template=TemplateRequest("unapproved")), {}, True),
+    ('template = "approved"', a_request("US", template=TemplateRequest("order_shipped")), {}, True),
+    ('template = "approved"', a_request("US", template=TemplateRequest(content_sid="HX1")), {}, True),
+    ('template = "approved"', a_request("US", template=TemplateRequest("unapproved")), {}, False),
+    ('template = ["approved", "none"]', a_request("US"), {}, True),
+    ('language = "es"', a_request("US", template=TemplateRequest("order_shipped", language="es-MX")), {}, True),
+    ('language = "pt"', a_request("US", template=TemplateRequest("order_shipped", language="pt-BR")), {}, True),
+    ('language = "pt-PT"', a_request("US", template=TemplateRequest("order_shipped", language="pt-BR")), {}, False),
+    ('language = "es"', a_request("US", template=TemplateRequest("order_shipped", language="hi")), {}, False),
+    ('language = "en"', a_request("US", template=TemplateRequest("order_shipped", language="hi")), {}, True),
+    ('language = "en"', a_request("US"), {}, False),
+    ('sender_kind = "10dlc"', a_request("US"), {}, True),
+    ('sender_kind = "10dlc"', a_request("IN"), {}, False),
+    ('sender_kind = ["short-code", "long-code"]', a_request("IN"), {}, True),
+    ('sender_kind = "long-code"', a_request("US"), {}, False),  # a British one, which cannot serve there
+    (LUNCH, a_request("US", timezone="Asia/Kolkata"), {}, False),  # 12:00 UTC is 17:30 there
+    (LUNCH, a_request("US", timezone="Europe/London"), {}, True),
+    (LUNCH, a_request("US"), {}, False),  # nobody knows where they are
     ('category = ["otp", "service"]', a_request("US"), {}, False),
     ('lane = "urgent"', a_request("US", lane=Lane.URGENT), {}, True),
     ('source = "shop"', a_request("US"), {}, True),
@@ -161,10 +196,119 @@ def test_conditions_and_their_opposites(
 ) -> None:
     for keyword in ("when", "unless"):
         routes = f'[[routes]]\nname = "it"\n{keyword} = {{ {condition} }}\nplan = {{ channel = "sms" }}'
-        policy = a_policy('[groups]\nislands = ["JM", "DO"]', routes)
+        policy = a_policy('[groups]\nislands = ["JM", "DO"]', routes, WITH_UNAPPROVED)
         trace = decide(request_, facts(sessions=sessions), policy, NOW).trace
         applied = next(entry.matched for entry in trace if entry.rule == "route.it")
         assert applied is (holds if keyword == "when" else not holds)
+
+
+@pytest.mark.parametrize(
+    ("channels", "learnt", "holds"),
+    [
+        ('"whatsapp"', {}, True),
+        ('"whatsapp"', {WHATSAPP: "63003"}, False),
+        ('["whatsapp", "sms"]', {WHATSAPP: "63003"}, True),
+        ('["whatsapp", "sms"]', {WHATSAPP: "63003", SMS: "30006"}, False),
+    ],
+)
+def test_what_was_learnt_about_the_recipient_is_a_condition(
+    channels: str, learnt: dict[ChannelName, str], holds: bool
+) -> None:
+    routes = f'[[routes]]\nname = "it"\nwhen = {{ reachable = {channels} }}\nplan = {{ channel = "sms" }}'
+    trace = decide(a_request("IN"), facts(unreachable=learnt), a_policy(routes=routes), NOW).trace
+    assert next(entry.matched for entry in trace if entry.rule == "route.it") is holds
+
+
+@pytest.mark.parametrize(
+    ("zones", "matched", "because"),
+    [
+        # 12:00 UTC: 13:00 in Madrid, 07:00 in New York
+        (("Europe/Madrid",), True, "it applies: it is 13:00 in Europe/Madrid"),
+        (
+            ("Europe/Madrid", "America/New_York"),
+            False,
+            "it does not apply: it is 13:00 in Europe/Madrid, 07:00 in America/New_York, not in 12:00-14:00",
+        ),
+        ((), False, "it does not apply: the recipient's time zone is not known, not in 12:00-14:00"),
+    ],
+)
+def test_local_time_holds_in_every_zone_the_number_may_be_in(
+    zones: tuple[str, ...], matched: bool, because: str
+) -> None:
+    routes = f'[[routes]]\nname = "it"\nwhen = {{ {LUNCH} }}\nplan = {{ channel = "sms" }}'
+    trace = decide(a_request("IN"), facts(timezones=zones), a_policy(routes=routes), NOW).trace
+    assert TraceEntry("route.it", matched, because) in trace
+
+
+def test_a_zone_may_be_assumed_where_none_is_known() -> None:
+    span = '{ from = "12:00", until = "14:00", timezone = "Europe/Madrid" }'
+    routes = f'[[routes]]\nname = "it"\nwhen = {{ local_time = {span} }}\nplan = {{ channel = "sms" }}'
+    assert isinstance(decide(a_request("IN"), facts(), a_policy(routes=routes), NOW).outcome, RoutingPlan)
+
+
+def test_a_step_says_when_and_after_what_the_next_one_runs() -> None:
+    routes = """
+    [[routes]]
+    name = "codes"
+    plan = [
+      { channel = "whatsapp", form = "template", within = 45, on = ["undelivered", "recipient_unreachable"] },
+      { channel = "sms" },
+    ]
+    """
+    request = a_request("IN", template=TemplateRequest("order_shipped"))
+    decision = decide(request, facts(), a_policy(routes=routes), NOW)
+    assert isinstance(decision.outcome, RoutingPlan)
+    assert [(step.channel, step.silence, step.on) for step in decision.outcome.steps] == [
+        (WHATSAPP, 45.0, ("undelivered", "recipient_unreachable")),
+        (SMS, None, None),
+    ]
+    plan = decision_as_dict(decision)["plan"]
+    assert (plan[0]["silence"], plan[0]["on"]) == (45.0, ["undelivered", "recipient_unreachable"])
+    assert "silence" not in plan[1]
+    assert "on" not in plan[1]
+
+
+def test_an_unknown_outcome_is_tried_again_unless_the_policy_says_otherwise() -> None:
+    policy = a_policy('[on_unknown]\ntransactional = "hold"\nmarketing = "failover"')
+    assert [policy.on_unknown(category) for category in Category] == [
+        OnUnknown.RETRY,
+        OnUnknown.HOLD,
+        OnUnknown.RETRY,
+        OnUnknown.FAILOVER,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "request_", "works"),
+    [
+        ("marketing", a_request("US", pin=WHATSAPP), False),
+        ("marketing", a_request("CA", pin=WHATSAPP), True),
+        ("utility", a_request("US", pin=WHATSAPP), True),
+        ("authentication", a_request("US", pin=WHATSAPP), True),
+        ("authentication", a_request(recipient=a_handle("GB")), False),
+        ("utility", a_request(recipient=a_handle("GB")), True),
+        (None, a_request("US", pin=WHATSAPP, category=Category.MARKETING), False),
+        (None, a_request("US", pin=WHATSAPP), True),
+    ],
+)
+def test_templates_that_whatsapp_does_not_deliver_are_not_sent_there(
+    entry: str | None, request_: RoutingRequest, works: bool
+) -> None:
+    templates = {"it": TemplateEntry("it", entry, {"en": "HXen"})} if entry else {}
+    template = TemplateRequest("it") if entry else TemplateRequest(content_sid="HX1")
+    policy = compile_policy(shipped(), a_world(templates=templates))
+    outcome = decide(replace(request_, text=None, template=template), facts(), policy, NOW).outcome
+    assert isinstance(outcome, RoutingPlan) is works
+    assert works or (isinstance(outcome, Rejected) and outcome.reason is Reason.NOT_ON_CHANNEL)
+
+
+def test_a_whatsapp_id_gets_whatsapp_wherever_it_is_from() -> None:
+    known = facts(sessions=OPEN)
+    policy = compile_policy(shipped(), a_world())
+    for country in ("US", "CA", "GB"):
+        outcome = decide(a_request(recipient=a_handle(country)), known, policy, NOW).outcome
+        assert isinstance(outcome, RoutingPlan)
+        assert [step.channel for step in outcome.steps] == [WHATSAPP]
 
 
 def test_the_first_route_with_a_step_that_can_work_wins() -> None:
@@ -195,7 +339,6 @@ def test_a_plugin_channel_is_reached_by_a_pin_without_any_route_of_its_own() -> 
     assert [(step.channel, step.sender) for step in decided.steps] == [(EMAIL, "mailer")]
 
 
-NEW = a_sender("new", SenderKind.TEN_DLC, SMS, registered=False, weight=9)
 TOLL_FREE = a_sender("toll-free", SenderKind.TOLL_FREE, SMS)
 SHORT = a_sender("short", SenderKind.SHORT_CODE, SMS, origin=FromNumber("12345"), country=None)
 ALPHA = a_sender("alpha", SenderKind.ALPHANUMERIC, SMS, origin=FromNumber("ACME"), country=None)
@@ -246,9 +389,6 @@ def test_who_may_be_sent_sms_from_this_sender(sender: Sender, serves: set[str]) 
             "us-long-only",
             "its country list is more specific",
         ),
-        ("US", (NEW, US_LONG), "us-long", "it is registered"),
-        ("IN", (NEW, US_LONG), "new", "its weight is higher"),
-        ("IN", (US_LONG, WORLD_SMS), "us-long", "it stands first in the configuration"),
         ("IN", (WORLD_SMS,), "gb-sms", "the only one that can serve this country on sms"),
     ],
 )
@@ -308,12 +448,19 @@ def test_the_decision_object_is_the_contracts() -> None:
         ],
         "policy": shipped().version,
         "facts": {
+            "at": "2026-11-20T12:00:00Z",
             "country": "US",
             "scheme": "tel",
             "session": "none",
+            "sessions": {},
             "media": 0,
+            "links": 0,
             "text": 25,
+            "segments": 1,
             "template": None,
+            "content_sid": None,
+            "language": None,
+            "variables": [],
             "category": "transactional",
             "lane": "normal",
             "source": "shop",
@@ -321,6 +468,12 @@ def test_the_decision_object_is_the_contracts() -> None:
             "opt_outs": [],
             "opt_ins": [],
             "unreachable": [],
+            "send_at": None,
+            "expires_at": None,
+            "timezone": None,
+            "timezones": [],
+            "recent": {},
+            "last_sender": {},
         },
         "trace": [
             {"rule": "guard.suppression", "matched": False, "because": "no opt-out is on record"},
@@ -329,7 +482,11 @@ def test_the_decision_object_is_the_contracts() -> None:
             {"rule": "guard.schedule", "matched": False, "because": "it has no 'send_at': it may go now"},
             {"rule": "route.pinned", "matched": False, "because": "it does not apply: no channel is pinned"},
             {"rule": "route.picture-us-ca", "matched": False, "because": "it does not apply: there is no media"},
-            {"rule": "route.text-us-ca", "matched": True, "because": "it applies: the country is US"},
+            {
+                "rule": "route.text-us-ca",
+                "matched": True,
+                "because": "it applies: the country is US, the scheme is tel",
+            },
             {
                 "rule": "route.text-us-ca.sms",
                 "matched": True,

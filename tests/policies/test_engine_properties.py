@@ -15,6 +15,7 @@ from policies.document import Action, PolicyDocument, SessionState, shipped
 from policies.engine import Policy, compile_policy, decide
 from policies.explain import decision_as_dict
 from policies.model import OptIn, OptOut, RecipientFacts, RoutingPlan, RoutingRequest, Step, TemplateRequest
+from policies.retry import MOVES_ON
 from policies.world import TemplateEntry, World
 from tests.factories import (
     NOW,
@@ -57,15 +58,26 @@ CONDITIONS = maybe(
     session=some(st.sampled_from(SessionState)),
     media=st.booleans(),
     text=st.booleans(),
-    template=st.sampled_from(["given", "none"]),
+    template=some(st.sampled_from(["given", "approved", "none"])),
+    language=some(st.sampled_from(["en", "pt", "xx"])),
     category=some(st.sampled_from(Category)),
     lane=some(st.sampled_from(Lane)),
     source=some(st.sampled_from(["shop", "crm"])),
     pinned=st.booleans(),
     scheme=some(st.sampled_from(["tel", "whatsapp", "mailto"])),
+    reachable=some(st.sampled_from(CHANNELS)),
+    sender_kind=some(st.sampled_from(SenderKind)),
+    local_time=st.fixed_dictionaries({"from": st.just("09:00"), "until": st.sampled_from(["08:00", "18:00"])}),
 )
 STEPS = st.fixed_dictionaries(
-    {"channel": st.sampled_from([*CHANNELS, "pinned"])}, optional={"form": some(st.sampled_from(Form))}
+    {"channel": st.sampled_from([*CHANNELS, "pinned"])},
+    optional={
+        "form": some(st.sampled_from(Form)),
+        "sender": some(st.sampled_from([*SENDERS, "gone"])),
+        "sender_kind": some(st.sampled_from(SenderKind)),
+        "within": st.floats(1, 3600),
+        "on": some(st.sampled_from(MOVES_ON)),
+    },
 )
 
 
@@ -153,6 +165,7 @@ FACTS = st.builds(
     unreachable=st.dictionaries(st.sampled_from(CHANNELS), st.just("63003"), max_size=1),
     timezones=st.lists(ZONES, max_size=3).map(tuple),
     recent=st.dictionaries(st.sampled_from(Category), st.lists(MOMENTS, max_size=3).map(tuple), max_size=2),
+    last_sender=st.dictionaries(st.sampled_from(CHANNELS), st.sampled_from([*SENDERS, "gone"]), max_size=2),
 )
 
 
@@ -178,6 +191,7 @@ PLANNABLE_FACTS = st.builds(
     opt_ins=st.lists(st.builds(OptIn, SCOPES, st.just(NOW)), max_size=2).map(tuple),
     sessions=st.dictionaries(st.sampled_from(SENDERS), MOMENTS, min_size=1, max_size=3),
     unreachable=st.just({}) | st.dictionaries(st.sampled_from(CHANNELS), st.just("63003"), max_size=1),
+    last_sender=st.dictionaries(st.sampled_from(CHANNELS), st.sampled_from([*SENDERS, "gone"]), max_size=2),
 )
 SHIPPED_ROUTES = shipped().model_dump(by_alias=True, exclude_unset=True)["routes"]
 PLANNING_STEPS = st.fixed_dictionaries({"channel": st.sampled_from([SMS, MMS, WHATSAPP])})
@@ -247,6 +261,7 @@ def test_a_plan_holds_only_what_is_allowed(
         if step.channel in (SMS, MMS) and country in ("US", "CA"):
             assert sender.kind is not SenderKind.ALPHANUMERIC
             assert sender.country in ("US", "CA", None)
+            assert sender.registered or country != "US" or sender.kind not in (SenderKind.TEN_DLC, SenderKind.TOLL_FREE)
         if step.channel == WHATSAPP and step.form is not Form.TEMPLATE:
             assert facts.sessions[step.sender] > NOW
         if step.form is Form.TEXT:

@@ -1,0 +1,87 @@
+"""Taking back what has not been sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from channels.errors import SendError
+from channels.model import ChannelName, ProviderMessageId
+from channels.port import Canceler, Channel
+from channels.reasons import Reason
+from channels.status import ENDED_BADLY, DeliveryStatus
+from router.clock import Clock
+from router.events import Happening
+from router.ledger import ConflictError, Ledger
+from router.story import Attempt, Story
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether it came in time, and why not."""
+
+    in_time: bool
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Ends a story that has not reached its recipient.
+
+    The end is one more event, appended by compare-and-set: an attempt that is claimed at the same moment either comes
+    first, and is said to be too late for, or finds the story closed and is not made.
+    """
+
+    ledger: Ledger
+    channels: Mapping[ChannelName, Channel]
+    clock: Clock
+
+    async def take_back(self, source: str, notification_id: str) -> Verdict | None:
+        """None: the log has no such notification."""
+        while True:
+            story = await self.ledger.read(source, notification_id)
+            if not story.begun:
+                return None
+            if story.snapshot.closed:
+                return Verdict(in_time=False, because="it has ended already")
+            try:
+                return await self._take_back(story)
+            except ConflictError:
+                continue
+
+    async def _take_back(self, story: Story) -> Verdict:
+        attempt = story.snapshot.latest
+        if attempt is None or attempt.status in ENDED_BADLY:
+            await self._close(story, attempt)
+            return Verdict(in_time=True, because="nothing of it was on its way")
+        if attempt.status in {DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN}:
+            return Verdict(in_time=False, because="it is being sent, or nobody can say whether it was")
+        if await self._provider_takes_back(story, attempt):
+            await self._close(story, attempt)
+            return Verdict(in_time=True, because="the provider had not sent it yet")
+        return Verdict(in_time=False, because="the provider has sent it")
+
+    async def _provider_takes_back(self, story: Story, attempt: Attempt) -> bool:
+        canceler: object = self.channels.get(story.snapshot.plan[attempt.step].channel)
+        if not isinstance(canceler, Canceler) or attempt.provider_message_id is None:
+            return False
+        try:
+            return await canceler.cancel(ProviderMessageId(attempt.provider_message_id))
+        except SendError:
+            return False  # its callback says what became of it
+
+    async def _close(self, story: Story, attempt: Attempt | None) -> None:
+        step = story.snapshot.plan[attempt.step if attempt else 0] if story.snapshot.plan else None
+        happening = Happening(
+            DeliveryStatus.CANCELED.value, self.clock(), final=True, reason=Reason.CANCELED, attempt=0
+        )
+        if step is not None:
+            happening = replace(happening, channel=step.channel, form=step.form.value, sender=step.sender)
+        snapshot = replace(story.snapshot, closed=True, events=story.snapshot.events + 1)
+        if attempt is not None:
+            happening = replace(happening, attempt=attempt.number, provider_message_id=attempt.provider_message_id)
+            if attempt.status not in ENDED_BADLY:
+                moved = attempt.moved(DeliveryStatus.CANCELED, None)
+                snapshot = replace(story.snapshot.with_attempt(moved), closed=True)
+        assert story.about is not None
+        await self.ledger.append(story.about, happening, snapshot, after=story.sequence)

@@ -1,0 +1,56 @@
+"""Why: what would happen to a notification, and what happened to one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from policies.engine import Policy, decide
+from policies.explain import decision_as_dict
+from router import subjects
+from router.clock import Clock
+from router.jetstream import JetStream
+from router.recipients import Recipients
+from router.services.asking import BadRequestError, Endpoints, a_lane, a_source, an_id
+from router.wire import InvalidNotificationError, parse_notification
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionDesk:
+    """`pointsman.explain` and `pointsman.trace`."""
+
+    js: JetStream
+    recipients: Recipients
+    policy: Callable[[], Policy]
+    clock: Clock
+
+    def endpoints(self) -> Endpoints:
+        """What it answers."""
+        return {"explain": self.explain, "trace": self.trace}
+
+    async def explain(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What would happen to this notification now, and why; nothing is sent or stored.
+
+        A notification alone, or `{notification, lane?, source?}`.
+        """
+        envelope = request if "notification" in request else {"notification": request}
+        lane, source = a_lane(envelope), a_source({"source": "explain", **envelope})
+        try:
+            notification = parse_notification(to_json(envelope["notification"]))
+            wanted = notification.as_request(source, lane)
+        except InvalidNotificationError as exc:
+            raise BadRequestError(exc.message, exc.field) from None
+        facts = self.recipients.facts(wanted.recipient)
+        return decision_as_dict(decide(wanted, facts, self.policy(), self.clock()))
+
+    async def trace(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{source, id}`: every event of one notification, in order."""
+        source, identity = a_source(request), an_id(request)
+        stored = await self.js.history(subjects.DELIVERIES, subjects.story(source, identity))
+        if not stored:
+            raise BadRequestError(f"no notification {identity!r} of {source!r} is in the log", "id", 404)
+        return {"events": [json.loads(each.body) for each in stored]}

@@ -1,0 +1,249 @@
+"""A router is killed at every point where it can die. Another one takes over: the recipient gets exactly one message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from channels.testing import until
+from channels.twilio.simulator import Faults, TwilioMessage
+from router.crashpoints import CrashPoint
+from tests.integration.harness import IN, US, WHATSAPP, Harness
+from tests.reliability.doomed import ALL_ROLES, SETTINGS, TAKEN_OVER_WITHIN, DoomedRouter
+from tests.reliability.operators import ask
+
+pytestmark = [pytest.mark.nats, pytest.mark.e2e]
+
+ID = "n-1"
+TEMPLATE = {"name": "order_shipped", "variables": {"1": "Ada"}}
+SENT_ONCE = ("routed", "sending", "accepted", "delivered")
+TRIED_AGAIN = ("routed", "sending", "failed", "sending", "accepted", "delivered")
+FOUND = ("routed", "sending", "unknown", "accepted", "delivered")
+NOT_FOUND = ("routed", "sending", "unknown", "failed", "sending", "accepted", "delivered")
+
+
+async def publish(harness: Harness, death: Death) -> None:
+    await harness.publish(ID, death.to, **death.fields)
+
+
+async def publish_and_call_back(harness: Harness, death: Death) -> None:
+    """The provider gets no answer to its callback, because the router dies of it."""
+    await publish(harness, death)
+    message = await harness.sent_to(US)
+    await harness.wait_for(ID, "accepted")
+    with pytest.raises(aiohttp.ClientError):
+        await harness.report(message, "delivered")
+
+
+async def replay_a_held_one(harness: Harness, death: Death) -> None:
+    with pytest.raises(TimeoutError):
+        await ask(harness, "replay", {"id": harness.dead_letters[0].body["dead_letter_id"]}, within=2)
+
+
+async def hold_one(harness: Harness, death: Death) -> None:
+    """A healthy router leaves a dead letter behind."""
+    router = await harness.start_router(**SETTINGS)
+    await publish(harness, death)
+    await until(lambda: len(harness.dead_letters) == 1)
+    await harness.idle()
+    await harness.stop_router(router)
+
+
+async def nothing(harness: Harness, death: Death) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Death:
+    """One way to die, and what the log tells before and after."""
+
+    point: CrashPoint
+    then: tuple[str, ...]  #: what stands in the log when it is dead
+    story: tuple[str, ...]  #: what stands there in the end
+    script: tuple[str, ...] = ()  #: what the provider does with the first requests
+    roles: str = ALL_ROLES  #: of the router that dies
+    to: str = US
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[Harness, Death], Awaitable[None]] = nothing
+    provoke: Callable[[Harness, Death], Awaitable[None]] = publish
+    label: str = ""
+
+
+HOLD = {"on_unknown": "hold"}
+FAILOVER = {"content": {"text": "hi", "template": TEMPLATE}}
+DEATHS = [
+    Death(CrashPoint.INTAKE_RECEIVED, (), SENT_ONCE, roles="intake"),
+    Death(CrashPoint.INTAKE_APPENDED, SENT_ONCE[:1], SENT_ONCE, roles="intake"),
+    Death(CrashPoint.INTAKE_HANDED_OVER, SENT_ONCE[:1], SENT_ONCE, roles="intake"),
+    Death(CrashPoint.DISPATCH_TAKEN, SENT_ONCE[:1], SENT_ONCE),
+    Death(CrashPoint.DISPATCH_CLAIMED, NOT_FOUND[:2], NOT_FOUND),
+    Death(CrashPoint.DISPATCH_ANSWERED, FOUND[:2], FOUND),
+    Death(CrashPoint.DISPATCH_RECORDED, SENT_ONCE[:3], SENT_ONCE),
+    Death(CrashPoint.TRACKING_READ, SENT_ONCE[:3], SENT_ONCE, provoke=publish_and_call_back),
+    Death(CrashPoint.TRACKING_APPENDED, SENT_ONCE, SENT_ONCE, provoke=publish_and_call_back),
+    Death(CrashPoint.FOLLOW_UP_TAKEN, TRIED_AGAIN[:3], TRIED_AGAIN, script=("throttle",)),
+    Death(CrashPoint.FOLLOW_UP_DONE, TRIED_AGAIN[:3], TRIED_AGAIN, script=("throttle",)),
+    Death(
+        CrashPoint.FOLLOW_UP_DONE,
+        TRIED_AGAIN[:3],
+        TRIED_AGAIN,
+        script=("refuse:63024",),
+        to=IN,
+        fields=FAILOVER,
+        roles="intake,dispatch,tracking",
+        label="failover",
+    ),
+    Death(CrashPoint.RECONCILE_WOKEN, FOUND[:3], FOUND, script=("accept_drop",)),
+    Death(CrashPoint.RECONCILE_FOUND, FOUND[:3], FOUND, script=("accept_drop",)),
+    Death(CrashPoint.RECONCILE_APPENDED, FOUND[:4], FOUND, script=("accept_drop",)),
+    Death(CrashPoint.WAKE_TAKEN, TRIED_AGAIN[:3], TRIED_AGAIN, script=("throttle",)),
+    Death(
+        CrashPoint.REPLAY_DONE,
+        NOT_FOUND[:4],
+        NOT_FOUND,
+        script=("drop_before",),
+        fields=HOLD,
+        roles="webhooks",
+        prepare=hold_one,
+        provoke=replay_a_held_one,
+    ),
+]
+
+
+def test_every_crash_point_has_its_death() -> None:
+    assert {death.point for death in DEATHS} == set(CrashPoint)
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=lambda death: f"{death.point}{death.label}")
+async def test_whoever_takes_over_sends_exactly_one_message(
+    death: Death, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    harness = await stack.enter_async_context(Harness(faults=_faults(death)))
+    await death.prepare(harness, death)
+    doomed = await DoomedRouter.start(harness, tmp_path, death.point, roles=death.roles)
+    stack.push_async_callback(doomed.close)
+    await death.provoke(harness, death)
+    died = await doomed.died()
+    assert await _log(harness) == list(death.then)
+
+    await harness.start_router(**SETTINGS)
+
+    await _until_taken_over(harness, death, died)
+    async with asyncio.timeout(20):
+        await _until_delivered(harness)
+    await harness.idle()
+    assert harness.statuses(ID) == list(death.story)
+    assert [event.status for event in harness.story(ID) if event.body["final"]] == ["delivered"]
+    assert [message.to for message in harness.sent] == [death.to]
+
+
+def _faults(death: Death) -> Faults:
+    """Callbacks come when a test says so."""
+    recipient = death.to if death.to == US else WHATSAPP + death.to
+    return Faults(callbacks_lost=1, retry_after=0, scripts={recipient: death.script} if death.script else {})
+
+
+async def _log(harness: Harness) -> list[str]:
+    """Everything in the log, now that nobody appends to it."""
+    stored = (await harness.js.stream_info("DELIVERIES")).state.messages
+    await until(lambda: len(harness.deliveries) == stored)
+    return harness.statuses(ID)
+
+
+async def _until_taken_over(harness: Harness, death: Death, died: float) -> None:
+    """The log goes on, as far as it depends on routers: what only the provider can add is not waited for."""
+    if death.then[-1:] in {("accepted",), ("delivered",)}:
+        return
+    async with asyncio.timeout_at(died + TAKEN_OVER_WITHIN):
+        while len(harness.statuses(ID)) == len(death.then):
+            await asyncio.sleep(0.02)
+
+
+async def _until_delivered(harness: Harness) -> None:
+    """Once it is accepted the provider says so; a callback that got no answer is repeated."""
+    while "accepted" not in harness.statuses(ID):
+        await asyncio.sleep(0.02)
+    (message,) = harness.sent
+    assert await harness.report(message, "delivered") == 204
+    await harness.wait_for(ID, "delivered")
+
+
+# --- what the log cannot tell by itself
+
+
+async def test_an_answer_that_died_with_its_router_is_revealed_by_the_callback(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    harness, message = await _answered_and_died(stack, tmp_path)
+
+    assert await harness.report(message, "sent") == 204
+
+    accepted = await harness.wait_for(ID, "accepted")
+    assert accepted.body["provider_message_id"] == message.sid
+    await harness.report(message, "delivered")
+    await harness.idle()
+    # Whether it was noticed to be unknown before the callback came is a matter of milliseconds.
+    statuses = [status for status in harness.statuses(ID) if status != "unknown"]
+    assert statuses == ["routed", "sending", "accepted", "sent", "delivered"]
+    assert len(harness.sent) == 1
+
+
+async def test_an_answer_that_died_with_its_router_is_found_in_the_providers_list(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    harness, message = await _answered_and_died(stack, tmp_path)
+
+    accepted = await harness.wait_for(ID, "accepted")
+
+    unknown = await harness.wait_for(ID, "unknown")
+    assert (unknown.body["reason"], unknown.body["final"]) == ("crashed", False)
+    assert (accepted.body["reason"], accepted.body["provider_message_id"]) == ("resolved_by_search", message.sid)
+    await harness.idle()
+    assert harness.statuses(ID) == ["routed", "sending", "unknown", "accepted"]
+    assert len(harness.sent) == 1
+
+
+async def _answered_and_died(stack: AsyncExitStack, folder: Path) -> tuple[Harness, TwilioMessage]:
+    harness = await stack.enter_async_context(Harness(faults=Faults(callbacks_lost=1)))
+    doomed = await DoomedRouter.start(harness, folder, CrashPoint.DISPATCH_ANSWERED)
+    stack.push_async_callback(doomed.close)
+    await harness.publish(ID)
+    await doomed.died()
+    assert await _log(harness) == ["routed", "sending"]
+    await harness.start_router(**SETTINGS)
+    return harness, await harness.sent_to(US)
+
+
+async def test_a_claim_without_a_request_is_held_for_a_person_and_replaying_it_twice_sends_once(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    harness = await stack.enter_async_context(Harness())
+    doomed = await DoomedRouter.start(harness, tmp_path, CrashPoint.DISPATCH_CLAIMED)
+    stack.push_async_callback(doomed.close)
+    await harness.publish(ID, **HOLD)
+    await doomed.died()
+    await harness.start_router(**SETTINGS)
+
+    await until(lambda: len(harness.dead_letters) == 1)
+
+    await harness.idle()
+    assert harness.sent == []
+    assert harness.statuses(ID) == ["routed", "sending", "unknown"]
+    letter = harness.dead_letters[0].body
+    assert (letter["stage"], letter["reason"], letter["notification_id"]) == ("reconcile", "held", ID)
+    first = await ask(harness, "replay", {"id": letter["dead_letter_id"]})
+    second = await ask(harness, "replay", {"id": letter["dead_letter_id"]})
+    assert first["done"] == "sent again as a new attempt"
+    assert second["done"] == "nothing to do: its outcome is known by now"
+    await harness.wait_for(ID, "delivered")
+    await harness.idle()
+    assert len(harness.sent) == 1
+    assert [event.body["attempt"] for event in harness.story(ID) if event.status == "sending"] == [1, 2]
+

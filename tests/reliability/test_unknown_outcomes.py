@@ -1,0 +1,141 @@
+"""Requests without a readable answer: each ends with exactly one message, whatever the provider did with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from channels.twilio.simulator import Faults
+from channels.twilio.simulator.settings import Delays
+from tests.integration.harness import US, Event, Harness
+from tests.reliability.doomed import SETTINGS
+
+pytestmark = pytest.mark.nats
+
+#: What the provider does with a request, and whether the message is accepted by it.
+TAKEN = ("accept_no_answer", "accept_drop", "error_after")
+NOT_TAKEN = ("error_before", "drop_before")
+NUMBERS = {word: f"+1202555010{index}" for index, word in enumerate((*TAKEN, *NOT_TAKEN))}
+SCRIPTS: Mapping[str, tuple[str, ...]] = {number: (word,) for word, number in NUMBERS.items()}
+
+UNKNOWN = ["routed", "sending", "unknown"]
+RESOLVED = [*UNKNOWN, "accepted", "sent", "delivered"]
+SENT_AGAIN = [*UNKNOWN, "failed", "sending", "accepted", "sent", "delivered"]
+
+
+async def _start(stack: AsyncExitStack, faults: Faults, simulator: dict[str, Any], **sections: Any) -> Harness:
+    harness = await stack.enter_async_context(Harness(faults=faults, simulator=simulator))
+    await harness.start_router(**{**SETTINGS, **sections})
+    return harness
+
+
+async def _story_of(harness: Harness, notification_id: str) -> list[Event]:
+    """The whole of it, once it is final."""
+    async with asyncio.timeout(20):
+        while not any(event.body["final"] for event in harness.story(notification_id)):
+            await asyncio.sleep(0.02)
+    return harness.story(notification_id)
+
+
+async def test_callbacks_resolve_what_was_taken_and_the_rest_is_sent_again(stack: AsyncExitStack) -> None:
+    # The callbacks come when the attempt is unknown already, and before the list is searched.
+    later = {"delays": Delays(queued=0, sent=2, delivered=0.1, read=0, jitter=0)}
+    faults = Faults(scripts=SCRIPTS, hang_seconds=5)
+    harness = await _start(stack, faults, later, reconcile={"wait": 4, "settle": 5})
+    for word, number in NUMBERS.items():
+        await harness.publish(word, number)
+
+    for word in TAKEN:
+        story = await _story_of(harness, word)
+        assert [event.status for event in story] == RESOLVED, word
+        message = await harness.sent_to(NUMBERS[word])
+        assert (story[3].body["reason"], story[3].body["provider_message_id"]) == ("resolved_by_callback", message.sid)
+    for word in NOT_TAKEN:
+        assert [event.status for event in await _story_of(harness, word)] == SENT_AGAIN, word
+    await harness.idle()
+    assert sorted(message.to for message in harness.sent) == sorted(NUMBERS.values())
+
+
+async def test_the_list_resolves_what_was_taken_when_every_callback_is_lost(stack: AsyncExitStack) -> None:
+    faults = Faults(scripts=SCRIPTS, hang_seconds=5, callbacks_lost=1)
+    harness = await _start(stack, faults, {}, tracking={"stuck_after": 1})
+    for word, number in NUMBERS.items():
+        await harness.publish(word, number)
+
+    for word in TAKEN:
+        story = await _story_of(harness, word)
+        assert [event.status for event in story] == [*UNKNOWN, "accepted", "delivered"], word
+        message = await harness.sent_to(NUMBERS[word])
+        assert (story[3].body["reason"], story[3].body["provider_message_id"]) == ("resolved_by_search", message.sid)
+    for word in NOT_TAKEN:
+        story = await _story_of(harness, word)
+        assert [event.status for event in story] == [*SENT_AGAIN[:-2], "delivered"], word
+        assert story[3].body["reason"] == "not_found"
+    await harness.idle()
+    assert sorted(message.to for message in harness.sent) == sorted(NUMBERS.values())
+
+
+@pytest.mark.parametrize(
+    ("script", "taken_at_first"),
+    [
+        pytest.param(("accept_drop", "accept_drop"), 2, id="both taken"),
+        pytest.param(("accept_drop", "drop_before"), 1, id="one taken and one not"),
+        pytest.param(("drop_before", "drop_before"), 0, id="neither taken"),
+    ],
+)
+async def test_two_equal_texts_to_one_number_become_two_messages(
+    stack: AsyncExitStack, script: tuple[str, ...], taken_at_first: int
+) -> None:
+    faults = Faults(scripts={US: script}, callbacks_lost=1)
+    harness = await _start(stack, faults, {})
+    for notification_id in ("n-1", "n-2"):
+        await harness.publish(notification_id, US, content={"text": "the same words"})
+
+    accepted = [await harness.wait_for(notification_id, "accepted") for notification_id in ("n-1", "n-2")]
+
+    await harness.idle()
+    assert len(harness.sent) == 2
+    # Each message is counted for one of them: nobody can tell which, and nobody needs to.
+    assert {event.body["provider_message_id"] for event in accepted} == {message.sid for message in harness.sent}
+    by_search = [event for event in accepted if event.body["reason"] == "resolved_by_search"]
+    assert len(by_search) == taken_at_first
+
+
+async def test_what_is_to_be_held_is_not_sent_again_until_a_late_callback_resolves_it(stack: AsyncExitStack) -> None:
+    faults = Faults(scripts={US: ("drop_before",)}, callbacks_lost=1)
+    harness = await _start(stack, faults, {})
+    await harness.publish("n-1", on_unknown="hold")
+
+    async with asyncio.timeout(10):
+        while not harness.dead_letters:
+            await asyncio.sleep(0.02)
+
+    await harness.idle()
+    assert harness.statuses("n-1") == UNKNOWN
+    assert harness.sent == []
+
+
+async def test_failover_goes_on_to_the_next_step_of_the_plan(stack: AsyncExitStack) -> None:
+    number = "+919812345678"
+    faults = Faults(scripts={f"whatsapp:{number}": ("drop_before",)})
+    harness = await _start(stack, faults, {})
+    template = {"name": "order_shipped", "variables": {"1": "Ada"}}
+    await harness.publish("n-1", number, content={"text": "hi", "template": template}, on_unknown="failover")
+
+    story = await _story_of(harness, "n-1")
+
+    assert [(event.status, event.body["channel"]) for event in story] == [
+        ("routed", "whatsapp"),
+        ("sending", "whatsapp"),
+        ("unknown", "whatsapp"),
+        ("failed", "whatsapp"),
+        ("sending", "sms"),
+        ("accepted", "sms"),
+        ("sent", "sms"),
+        ("delivered", "sms"),
+    ]
+    assert [message.to for message in harness.sent] == [number]
