@@ -105,20 +105,6 @@ async def test_two_equal_texts_to_one_number_become_two_messages(
     assert len(by_search) == taken_at_first
 
 
-async def test_what_is_to_be_held_is_not_sent_again_until_a_late_callback_resolves_it(stack: AsyncExitStack) -> None:
-    faults = Faults(scripts={US: ("drop_before",)}, callbacks_lost=1)
-    harness = await _start(stack, faults, {})
-    await harness.publish("n-1", on_unknown="hold")
-
-    async with asyncio.timeout(10):
-        while not harness.dead_letters:
-            await asyncio.sleep(0.02)
-
-    await harness.idle()
-    assert harness.statuses("n-1") == UNKNOWN
-    assert harness.sent == []
-
-
 async def test_failover_goes_on_to_the_next_step_of_the_plan(stack: AsyncExitStack) -> None:
     number = "+919812345678"
     faults = Faults(scripts={f"whatsapp:{number}": ("drop_before",)})
