@@ -55,7 +55,7 @@ class SendError(Exception):
 
     def as_provider_error(self) -> ProviderError:
         """What events say of it."""
-        return ProviderError(self.error_class, self.provider_code, self.message)
+        return ProviderError(self.error_class, self.provider_code, self.message, self.slow)
 
 
 class ChannelConfigError(SendError):

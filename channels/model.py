@@ -205,6 +205,7 @@ class ProviderError:
     error_class: str  #: snake-case name from the error tree (`channels.errors`)
     code: int | str | None
     message: str | None
+    slow: bool = False  #: the trouble is the carrier's and takes a while: retry at long intervals
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from router.clock import Clock
 from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
-from router.jetstream import StoreUnavailableError
+from router.jetstream import StoreError
 from router.leases import Presence
 from router.ledger import ConflictError, Ledger
 from router.moves import Mover
@@ -183,7 +183,7 @@ class Attempts:
                 )
             except ConflictError:
                 story = await self.ledger.read(item.source, item.notification_id)
-            except StoreUnavailableError:
+            except StoreError:
                 await asyncio.sleep(_HOLD)
             else:
                 return
@@ -225,7 +225,7 @@ class Attempts:
         while True:
             try:
                 await store()
-            except StoreUnavailableError:
+            except StoreError:
                 await asyncio.sleep(_HOLD)
             else:
                 return

@@ -74,6 +74,13 @@ class JetStream:
         self._ids = itertools.count(1)
         self._waiting: dict[str, _Waiting] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._reconnects = 0
+        self._on_reconnect: set[Callable[[], None]] = set()
+
+    def when_reconnected(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call this after each reconnection; returns what takes it back."""
+        self._on_reconnect.add(call)
+        return lambda: self._on_reconnect.discard(call)
 
     async def start(self) -> None:
         """Subscribe to the reply inbox."""
@@ -200,11 +207,20 @@ class JetStream:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
-            if not self.client.is_connected:
-                self.fail_all("the connection to NATS broke")
+            self._notice_breaks()
             now = time.monotonic()
             for key in [key for key, each in self._waiting.items() if each.deadline <= now]:
                 self._waiting.pop(key).fail(StoreUnavailableError("NATS did not answer in time"))
+
+    def _notice_breaks(self) -> None:
+        """What was asked before the connection broke is answered by nobody."""
+        reconnects = self.client.stats["reconnects"]
+        if not self.client.is_connected or reconnects != self._reconnects:
+            self.fail_all("the connection to NATS broke")
+        if reconnects != self._reconnects:
+            self._reconnects = reconnects
+            for call in list(self._on_reconnect):
+                call()
 
 
 @dataclass(slots=True)
@@ -313,6 +329,7 @@ class Puller:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._subscription: Any = None
+        self._forget_reconnects: Callable[[], None] = lambda: None
         self.name = consumer
         self.last_sign = time.monotonic()  #: of life from the server
 
@@ -322,10 +339,12 @@ class Puller:
         self._subscription = await self._js.client.subscribe(
             self._prefix + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
         )
+        self._forget_reconnects = self._js.when_reconnected(self._begin_anew)
         self._task = asyncio.create_task(self._loop(), name=f"pull-{self.name}")
 
     async def stop(self) -> None:
         """Ask for nothing more; what is still under way is delivered again to somebody else."""
+        self._forget_reconnects()
         if self._task:
             self._task.cancel()
         if self._subscription is not None and self._js.client.is_connected:
@@ -379,8 +398,13 @@ class Puller:
 
     def _write_off_silence(self) -> None:
         if self._open and time.monotonic() - self.last_sign > 2.5 * self.HEARTBEAT:
-            self._open.clear()
-            self._coming = 0
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Whatever was asked for is lost."""
+        self._open.clear()
+        self._coming = 0
+        self._wake.set()
 
     async def _on_message(self, msg: Msg) -> None:
         self.last_sign = time.monotonic()

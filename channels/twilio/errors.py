@@ -269,7 +269,7 @@ def error_class_for_callback(code: str | int | None, message: str | None = None)
     meaning = CODES.get(number) if isinstance(number, int) else None
     if meaning is None:
         return ProviderError(ProviderRejectedError.error_class, number, redact(message) or None)
-    return ProviderError(meaning.error.error_class, number, meaning.text)
+    return ProviderError(meaning.error.error_class, number, meaning.text, meaning.slow)
 
 
 def lenient_code(code: object) -> int | str | None:

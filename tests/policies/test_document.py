@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from channels.model import Form
-from policies.document import ALL_FORMS, PolicyError, Problem, json_schema, load, shipped
+from policies.document import ALL_FORMS, PolicyError, Problem, load, shipped
 from policies.retry import MOVES_ON
 from tests.policies.policy import ROUTES, a_document
 

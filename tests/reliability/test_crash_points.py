@@ -246,4 +246,3 @@ async def test_a_claim_without_a_request_is_held_for_a_person_and_replaying_it_t
     await harness.idle()
     assert len(harness.sent) == 1
     assert [event.body["attempt"] for event in harness.story(ID) if event.status == "sending"] == [1, 2]
-

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from channels.twilio.simulator import Faults
-from channels.twilio.simulator.settings import Delays
 from tests.integration.harness import US, Event, Harness
 from tests.reliability.doomed import SETTINGS
 
@@ -24,11 +23,11 @@ SCRIPTS: Mapping[str, tuple[str, ...]] = {number: (word,) for word, number in NU
 
 UNKNOWN = ["routed", "sending", "unknown"]
 RESOLVED = [*UNKNOWN, "accepted", "sent", "delivered"]
-SENT_AGAIN = [*UNKNOWN, "failed", "sending", "accepted", "sent", "delivered"]
+SENT_AGAIN = [*UNKNOWN, "failed", "sending", "accepted", "delivered"]
 
 
-async def _start(stack: AsyncExitStack, faults: Faults, simulator: dict[str, Any], **sections: Any) -> Harness:
-    harness = await stack.enter_async_context(Harness(faults=faults, simulator=simulator))
+async def _start(stack: AsyncExitStack, faults: Faults, **sections: Any) -> Harness:
+    harness = await stack.enter_async_context(Harness(faults=faults))
     await harness.start_router(**{**SETTINGS, **sections})
     return harness
 
@@ -41,28 +40,29 @@ async def _story_of(harness: Harness, notification_id: str) -> list[Event]:
     return harness.story(notification_id)
 
 
-async def test_callbacks_resolve_what_was_taken_and_the_rest_is_sent_again(stack: AsyncExitStack) -> None:
-    # The callbacks come when the attempt is unknown already, and before the list is searched.
-    later = {"delays": Delays(queued=0, sent=2, delivered=0.1, read=0, jitter=0)}
-    faults = Faults(scripts=SCRIPTS, hang_seconds=5)
-    harness = await _start(stack, faults, later, reconcile={"wait": 4, "settle": 5})
-    for word, number in NUMBERS.items():
-        await harness.publish(word, number)
+async def test_the_callback_of_the_attempt_itself_resolves_it(stack: AsyncExitStack) -> None:
+    faults = Faults(scripts=SCRIPTS, hang_seconds=5, callbacks_lost=1)
+    harness = await _start(stack, faults, reconcile={"wait": 60, "settle": 120})
+    for word in TAKEN:
+        await harness.publish(word, NUMBERS[word])
 
     for word in TAKEN:
+        await harness.wait_for(word, "unknown")
+        message = await harness.sent_to(NUMBERS[word])
+        for status in ("sent", "delivered", "sent"):
+            assert await harness.report(message, status) == 204
         story = await _story_of(harness, word)
         assert [event.status for event in story] == RESOLVED, word
-        message = await harness.sent_to(NUMBERS[word])
         assert (story[3].body["reason"], story[3].body["provider_message_id"]) == ("resolved_by_callback", message.sid)
-    for word in NOT_TAKEN:
-        assert [event.status for event in await _story_of(harness, word)] == SENT_AGAIN, word
     await harness.idle()
-    assert sorted(message.to for message in harness.sent) == sorted(NUMBERS.values())
+    assert len(harness.sent) == len(TAKEN)
 
 
-async def test_the_list_resolves_what_was_taken_when_every_callback_is_lost(stack: AsyncExitStack) -> None:
+async def test_the_list_resolves_what_was_taken_when_every_callback_is_lost_and_the_rest_is_sent_again(
+    stack: AsyncExitStack,
+) -> None:
     faults = Faults(scripts=SCRIPTS, hang_seconds=5, callbacks_lost=1)
-    harness = await _start(stack, faults, {}, tracking={"stuck_after": 1})
+    harness = await _start(stack, faults, tracking={"stuck_after": 1})
     for word, number in NUMBERS.items():
         await harness.publish(word, number)
 
@@ -73,7 +73,7 @@ async def test_the_list_resolves_what_was_taken_when_every_callback_is_lost(stac
         assert (story[3].body["reason"], story[3].body["provider_message_id"]) == ("resolved_by_search", message.sid)
     for word in NOT_TAKEN:
         story = await _story_of(harness, word)
-        assert [event.status for event in story] == [*SENT_AGAIN[:-2], "delivered"], word
+        assert [event.status for event in story] == SENT_AGAIN, word
         assert story[3].body["reason"] == "not_found"
     await harness.idle()
     assert sorted(message.to for message in harness.sent) == sorted(NUMBERS.values())
@@ -91,7 +91,7 @@ async def test_two_equal_texts_to_one_number_become_two_messages(
     stack: AsyncExitStack, script: tuple[str, ...], taken_at_first: int
 ) -> None:
     faults = Faults(scripts={US: script}, callbacks_lost=1)
-    harness = await _start(stack, faults, {})
+    harness = await _start(stack, faults)
     for notification_id in ("n-1", "n-2"):
         await harness.publish(notification_id, US, content={"text": "the same words"})
 
@@ -108,7 +108,7 @@ async def test_two_equal_texts_to_one_number_become_two_messages(
 async def test_failover_goes_on_to_the_next_step_of_the_plan(stack: AsyncExitStack) -> None:
     number = "+919812345678"
     faults = Faults(scripts={f"whatsapp:{number}": ("drop_before",)})
-    harness = await _start(stack, faults, {})
+    harness = await _start(stack, faults)
     template = {"name": "order_shipped", "variables": {"1": "Ada"}}
     await harness.publish("n-1", number, content={"text": "hi", "template": template}, on_unknown="failover")
 

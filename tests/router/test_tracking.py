@@ -120,7 +120,11 @@ async def test_a_report_whose_storing_was_not_answered_is_appended_once() -> Non
     [
         (None, "undeliverable", "give_up@provider_rejected"),
         (ProviderError("recipient_unreachable", 30005, None), "not_on_channel", "give_up@not_on_channel"),
-        (ProviderError("provider_unavailable", 30003, None), "provider_unavailable", "retry@2026-11-20T12:00:02.000Z"),
+        (
+            ProviderError("provider_unavailable", 30003, None, True),
+            "provider_unavailable",
+            "retry@2026-11-20T12:01:00.000Z",
+        ),
         (ProviderError("a class of tomorrow", 1, None), "undeliverable", ""),
     ],
 )

@@ -18,6 +18,7 @@ from channels.errors import (
     ProviderUnavailableError,
     RecipientOptedOutError,
     RecipientUnreachableError,
+    SenderConfigError,
     SendError,
     ServiceWindowClosedError,
 )
@@ -41,19 +42,19 @@ UNVERIFIED = {21660, 21661, 30037, 30044, 63050, 63052, 63053, *range(63055, 630
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        (401, 20003, ChannelConfigError),
-        (401, 401, ChannelConfigError),
-        (401, None, ChannelConfigError),
-        (403, 29999, ChannelConfigError),
+        (401, 20003, SenderConfigError),
+        (401, 401, SenderConfigError),
+        (401, None, SenderConfigError),
+        (403, 29999, SenderConfigError),
         (404, 20404, ChannelConfigError),
         (404, 404, ChannelConfigError),
         (400, 21211, RecipientUnreachableError),
-        (400, 21212, ChannelConfigError),
+        (400, 21212, SenderConfigError),
         (400, 21408, ChannelConfigError),
         (400, 21610, RecipientOptedOutError),
         (400, 21611, ProviderThrottledError),
         (400, 21617, MessageInvalidError),
-        (400, 63007, ChannelConfigError),
+        (400, 63007, SenderConfigError),
         (400, 63016, ServiceWindowClosedError),
         (400, 21730, ProviderUnavailableError),
         (409, 20409, ProviderUnavailableError),
@@ -83,7 +84,7 @@ def test_answers_of_the_api(status: int, code: int | str | None, expected: type[
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("30003", ProviderError("provider_unavailable", 30003, CODES[30003].text)),
+        ("30003", ProviderError("provider_unavailable", 30003, CODES[30003].text, slow=True)),
         ("30007", ProviderError("provider_rejected", 30007, CODES[30007].text)),
         ("30410", ProviderError("outcome_unknown", 30410, CODES[30410].text)),
         ("63016", ProviderError("service_window_closed", 63016, CODES[63016].text)),

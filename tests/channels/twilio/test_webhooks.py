@@ -257,7 +257,9 @@ def test_a_reference_that_was_lost_on_the_way_is_none(query: str) -> None:
         (
             {"MessageStatus": "undelivered", "ErrorCode": "30003"},
             DeliveryStatus.UNDELIVERED,
-            ProviderError("provider_unavailable", 30003, "handset is unreachable: off, without signal or a landline"),
+            ProviderError(
+                "provider_unavailable", 30003, "handset is unreachable: off, without signal or a landline", slow=True
+            ),
         ),
         (
             {"MessageStatus": "failed", "ErrorCode": "InvalidSandbox", "ChannelStatusMessage": "to +15017122661"},

@@ -1,0 +1,162 @@
+"""The check: broken policies are reported at the right line and nowhere else, good ones not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, settings
+
+from channels.model import SMS, ChannelCapabilities, ChannelName, SenderKind
+from channels.reasons import Reason
+from channels.registry import discover
+from policies import document as doc
+from policies.check import Finding, Severity, check
+from policies.document import PolicyDocument, load, shipped
+from policies.engine import compile_policy, decide
+from policies.model import RecipientFacts, Rejected, RoutingPlan, RoutingRequest
+from policies.space import space_of
+from policies.world import TemplateEntry, World
+from router.policy import world_of
+from router.settings import load as load_settings
+from tests.factories import CAPABILITIES, NOW, WA_MAIN, WORLD_SMS, a_sender, a_world
+from tests.policies.test_engine_properties import DOCUMENTS, FACTS, REQUESTS, WORLDS
+
+BROKEN = Path(__file__).parent / "broken"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "policies"
+DEFAULT = Path(doc.__file__).with_name("default.toml").read_text("utf-8")
+
+
+def expected(text: str) -> list[tuple[int, str]]:
+    """What a broken policy says of itself: the words after "#!" are in a finding at their line."""
+    lines = enumerate(text.splitlines(), start=1)
+    return [(number, line.partition("#! ")[2]) for number, line in lines if "#! " in line]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BROKEN.glob("*.toml")))
+def test_each_mistake_is_found_at_its_line_and_nothing_else(name: str) -> None:
+    text = (BROKEN / f"{name}.toml").read_text("utf-8")
+    findings = check(load(text, name), a_world(), text)
+    marks = expected(text)
+    assert marks
+    assert [finding.line for finding in findings] == [line for line, _ in marks], findings
+    assert [f.message for f, (_, words) in zip(findings, marks, strict=True) if words not in f.message] == []
+
+
+def test_the_shipped_policy_has_nothing_to_find() -> None:
+    assert check(shipped(), a_world(), DEFAULT) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
+def test_the_documented_policies_have_nothing_to_find(name: str) -> None:
+    configuration, _ = load_settings(EXAMPLES / name / "pointsman.toml", {})
+    text = (EXAMPLES / name / "policy.toml").read_text("utf-8")
+    assert check(load(text, name), world_of(configuration, discover()), text) == []
+
+
+def messages(text: str, world: World) -> list[str]:
+    return [finding.message for finding in check(load(text, "policy.toml"), world, text)]
+
+
+EVERYTHING = 'version = "1"\n[[routes]]\nname = "all"\nplan = [{ channel = "whatsapp" }, { channel = "sms" }]\n'
+
+
+def test_a_finding_names_line_place_and_how_sure_it_is() -> None:
+    text = EVERYTHING.replace('{ channel = "sms" }', '{ channel = "sms", form = ["text", "media"] }')
+    world = a_world(WORLD_SMS, WA_MAIN)
+    assert check(load(text, "policy.toml"), world, text) == [
+        Finding(
+            2,
+            "routes",
+            Severity.WARNING,
+            "no step of the routes works, although a channel could carry it: a phone number, "
+            "in GB (or 243 countries like it), no session or a session that has ended, 1 media or 2 media or 10 media, "
+            "no template (for example: a phone number, in GB (or 243 countries like it), no session, 1 media, a text, "
+            "no template, category 'transactional')",
+        ),
+        Finding(
+            4,
+            "routes[0].plan[1].form[1]",
+            Severity.WARNING,
+            "the form 'media' is never used: there are 1 media and sms takes none",
+        ),
+    ]
+
+
+def test_a_template_that_is_approved_in_no_language_makes_its_step_vain() -> None:
+    text = (
+        EVERYTHING + '[[routes]]\nname = "last"\nwhen = { text = false }\nplan = { channel = "sms", form = "template" }'
+    )
+    world = a_world(templates={"new": TemplateEntry("new", "utility")})
+    assert messages(text, world) == ["this step can never work: the template is approved in no language"]
+
+
+def test_a_sender_that_waits_for_its_registration_is_named() -> None:
+    text = 'version = "1"\n[[routes]]\nname = "all"\nplan = { channel = "sms" }\nwhen = { country = "US" }'
+    world = a_world(a_sender("new", SenderKind.TEN_DLC, SMS, registered=False))
+    assert (
+        "this step can never work: no configured sender can serve US on sms "
+        "('new' is not used before the registration for US is approved)"
+    ) in messages(text, world)
+
+
+def test_addresses_of_a_plugin_are_covered_too() -> None:
+    email = ChannelName("email")
+    channels = {**CAPABILITIES, email: ChannelCapabilities(schemes=frozenset({"mailto"}))}
+    mailer = a_sender("mailer", SenderKind.LONG_CODE, email, country=None)
+    world = a_world(*a_world().senders, mailer, channels=channels)
+    assert any("a 'mailto' address" in message for message in messages(EVERYTHING, world))
+    routes = EVERYTHING.replace('{ channel = "sms" }', '{ channel = "sms" }, { channel = "email" }')
+    assert not any("mailto" in message for message in messages(routes, world))
+
+
+def test_the_space_has_a_dimension_for_every_condition() -> None:
+    space = space_of(shipped(), a_world())
+    read = [key for dimension in (*space.settings, *space.circumstances) for key in dimension.keys]
+    assert sorted(read) == sorted(doc.Conditions.model_fields)
+
+
+def text_of(document: PolicyDocument) -> str:
+    """Any text will do where lines do not matter."""
+    return f"version = '{document.label}'"
+
+
+# Every example goes through a whole space, so there are few of them.
+@settings(max_examples=40)
+@given(REQUESTS, FACTS, DOCUMENTS, WORLDS)
+def test_what_the_check_says_holds_for_every_decision(
+    request: RoutingRequest, facts: RecipientFacts, document: PolicyDocument, world: World
+) -> None:
+    assume(request.pin is None or request.pin in world.channels)
+    assume(len(request.media) <= 10)
+    findings = check(document, world, text_of(document))
+    decision = decide(request, facts, compile_policy(document, world), NOW)
+    dead = [
+        document.routes[int(finding.where.removeprefix("routes[").partition("]")[0])].name
+        for finding in findings
+        if "this route can never match" in finding.message
+    ]
+    if isinstance(decision.outcome, RoutingPlan):
+        winner = [entry.rule for entry in decision.trace if entry.matched and entry.rule.count(".") == 1][-1]
+        assert winner.removeprefix("route.") not in dead
+    if isinstance(decision.outcome, Rejected) and decision.outcome.message.startswith("no route of the policy is for"):
+        assume(request.recipient.scheme in {"tel", "whatsapp"})
+        assert decision.outcome.reason is Reason.NO_ROUTE
+        assert any(finding.message.startswith("no route covers") for finding in findings) or _only_skipped(decision)
+
+
+def _only_skipped(decision: object) -> bool:
+    """A route applied, and all its steps are for channels other than the pinned one."""
+    return "pinned" in str(decision)
+
+
+def test_each_route_of_the_documented_policies_is_needed() -> None:
+    for name in ("otp", "marketplace", "hospital"):
+        configuration, _ = load_settings(EXAMPLES / name / "pointsman.toml", {})
+        world = world_of(configuration, discover())
+        text = (EXAMPLES / name / "policy.toml").read_text("utf-8")
+        document = load(text, name)
+        without_last = document.model_copy(update={"routes": document.routes[:-1]})
+        assert check(without_last, world, text), name
+    assert replace(a_world()) == a_world()
