@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, timezone
@@ -16,10 +17,15 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,31}):(.{1,256})")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 
 
+#: Addresses whose reading is remembered: one notification is looked at several times on its way.
+_REMEMBERED = 4_096
+
+
 class AddressError(ValueError):
     """Not an address; the message says what to write instead and never repeats the address."""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_recipient(text: str, region: str | None = None) -> Recipient:
     """E.164, a national number with `region`, `whatsapp:<user id>`, or a plugin's `scheme:address`."""
     text = text.strip()
@@ -78,6 +84,7 @@ def country_of(number: phonenumbers.PhoneNumber) -> str:
     return str(phonenumbers.region_code_for_country_code(number.country_code))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def zones_of(recipient: Recipient) -> tuple[str, ...]:
     """IANA zones that a number may be in; none where nothing is known."""
     if not isinstance(recipient, PhoneNumber):

@@ -39,11 +39,19 @@ _NEEDS_REGISTRATION: Mapping[SenderKind, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sender that may be used, and why before the next one."""
+    """A sender that may be used on a channel, and why before the next one."""
 
     name: str
     weight: float  #: its share among equals; 0: only where no other is left
-    because: str
+    because: str  #: "sender 'us-main': the only one that ..."
+    scopes: frozenset[str]  #: those of opt-outs and opt-ins that name this candidate
+    seed: int  #: what its draws are mixed from
+
+    @classmethod
+    def of(cls, sender: Sender, channel: ChannelName, because: str) -> Candidate:
+        """This sender, used on this channel for this reason."""
+        scopes = frozenset({f"channel:{channel}", f"sender:{sender.name}"})
+        return cls(sender.name, sender.weight, f"sender '{sender.name}': {because}", scopes, _hash(sender.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +155,11 @@ def _row(senders: Sequence[Sender], channel: ChannelName, country: str | None) -
     equals = [list(tier) for _, tier in groupby(ranked, key=_breadth)]
     aside = f" ({left_out})" if left_out else ""
     tiers = tuple(
-        tuple(Candidate(s.name, s.weight, _why(tier, following, channel) + aside) for s in tier)
+        tuple(Candidate.of(sender, channel, _why(tier, following, channel) + aside) for sender in tier)
         for tier, following in zip_longest(equals, equals[1:])
     )
     kept_because = f"the last message to this recipient on {channel} came from it"
-    kept = {sender.name: Candidate(sender.name, sender.weight, kept_because) for sender in ranked}
+    kept = {sender.name: Candidate.of(sender, channel, kept_because) for sender in ranked}
     settled = tuple(tier[0] for tier in tiers) if all(len(tier) == 1 for tier in tiers) else None
     return Row(tiers, kept, settled, left_out)
 
@@ -175,17 +183,34 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _ranked(tiers: Iterable[Sequence[Candidate]], address: str) -> Iterable[Candidate]:
+    recipient = _hash(address)
     for tier in tiers:
-        yield from tier if len(tier) == 1 else sorted(tier, key=lambda each: _draw(each, address))
+        yield from tier if len(tier) == 1 else sorted(tier, key=lambda each: _draw(each, recipient))
 
 
-def _draw(candidate: Candidate, address: str) -> float:
+def _draw(candidate: Candidate, recipient: int) -> float:
     """The candidate's draw for this recipient; the smallest wins, each as often as its weight says.
 
     Exponentially distributed draws at the rate of the weight: weighted rendezvous hashing.
     """
     if not candidate.weight:
         return math.inf
-    digest = blake2b(f"{candidate.name} {address}".encode(), digest_size=7).digest()
-    share = (int.from_bytes(digest, "big") + 1) / (1 << 56)  # in (0, 1]
+    share = (_mixed(candidate.seed ^ recipient) + 1) / (_MASK + 1)  # in (0, 1]
     return -math.log(share) / candidate.weight
+
+
+_MASK = (1 << 64) - 1
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _mixed(value: int) -> int:
+    """Every bit of the result depends on every bit of the value: the finalizer of SplitMix64.
+
+    Steele, Lea, Flood: Fast splittable pseudorandom number generators (OOPSLA 2014).
+    """
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)

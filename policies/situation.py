@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from channels.model import ChannelName
 from channels.reasons import Reason
 from policies.content import segments_of, text_with_links
 from policies.model import RecipientFacts, RoutingRequest
@@ -40,9 +39,8 @@ class Situation:
     stops: frozenset[str]  #: scopes of the recipient's opt-outs
     permits: frozenset[str] | None  #: scopes of the opt-ins on record where one is needed; None: none is needed
 
-    def forbidden(self, channel: ChannelName, sender: str) -> Reason | None:
-        """Why the recipient's consent rules out this candidate, if it does."""
-        candidate = (f"channel:{channel}", f"sender:{sender}")
+    def forbidden(self, candidate: frozenset[str]) -> Reason | None:
+        """Why the recipient's consent rules out the candidate that these scopes name, if it does."""
         if not self.stops.isdisjoint(candidate):
             return Reason.OPTED_OUT
         if self.permits is None or covers_all(self.permits, self.category) or not self.permits.isdisjoint(candidate):

@@ -13,7 +13,7 @@ in which one channel has no consent is like one in which the recipient was found
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from itertools import combinations, product
@@ -112,13 +112,14 @@ class Space:
         )
 
     def _merged(self, values: Iterable[Value]) -> Value:
-        whole = Value("")
+        request: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
+        now = _DAY
         for value in values:
-            now = value.now if value.now != _DAY else whole.now
-            whole = replace(
-                whole, request={**whole.request, **value.request}, facts={**whole.facts, **value.facts}, now=now
-            )
-        return whole
+            request.update(value.request)
+            facts.update(value.facts)
+            now = max(now, value.now)
+        return Value("", request, facts, now)
 
 
 def space_of(document: doc.PolicyDocument, world: World) -> Space:

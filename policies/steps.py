@@ -104,12 +104,12 @@ def _with_consent(
     option: Option, forms: tuple[Form, ...], situation: Situation, candidates: tuple[Candidate, ...]
 ) -> Step | Obstacle:
     """The step again, from those senders that the recipient's opt-outs and opt-ins leave."""
-    refusals = {sender.name: situation.forbidden(option.channel, sender.name) for sender in candidates}
-    left = tuple(sender for sender in candidates if refusals[sender.name] is None)
+    refusals = [situation.forbidden(sender.scopes) for sender in candidates]
+    left = tuple(sender for sender, refusal in zip(candidates, refusals, strict=True) if refusal is None)
     step = _fit(option, forms, situation, left) if left else None
     if isinstance(step, Step):
         return step
-    if Reason.OPTED_OUT in refusals.values():
+    if Reason.OPTED_OUT in refusals:
         return Obstacle(Reason.OPTED_OUT, f"the recipient opted out of {_what(option, situation)}")
     return Obstacle(Reason.NO_CONSENT, f"no opt-in on record covers {option.channel}")
 
@@ -181,7 +181,7 @@ def _template(option: Option, situation: Situation, senders: tuple[Candidate, ..
         return obstacle
     sender = senders[0]
     why = "no session is open, so " if option.capabilities.needs_session and situation.session != "open" else ""
-    because = f"{why}{chosen.because}; sender '{sender.name}': {sender.because}"
+    because = f"{why}{chosen.because}; {sender.because}"
     return Step(option.channel, Form.TEMPLATE, sender.name, chosen.content_sid, chosen.language, because)
 
 
@@ -221,7 +221,7 @@ def _free_form(
     if option.capabilities.needs_session:
         return _in_session(option, situation, senders, form)
     sender = senders[0]
-    return Step(option.channel, form, sender.name, because=f"{_WHY[form]}; sender '{sender.name}': {sender.because}")
+    return Step(option.channel, form, sender.name, because=f"{_WHY[form]}; {sender.because}")
 
 
 @cache

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from channels.errors import OutcomeUnknownError, ProviderRejectedError, SendError
+from channels.errors import BY_CLASS, OutcomeUnknownError, ProviderRejectedError, SendError
 from channels.model import ProviderError
 from channels.reasons import Reason
 from policies.retry import Failure, GiveUp, NextStep, Reconcile, RetryAt, RetryDecision, RetrySettings, decide_retry
@@ -72,7 +72,8 @@ class Mover:
     def after_report(self, error: ProviderError | None, snapshot: Snapshot, step: int) -> str:
         """What follows a failure that a callback reported."""
         # The provider's own "failed" is an outcome, even where its code says that it is not sure (30410).
-        if error is None or error.error_class == OutcomeUnknownError.error_class:
+        known = error is not None and error.error_class in BY_CLASS
+        if error is None or not known or error.error_class == OutcomeUnknownError.error_class:
             return self._decide(Failure(ProviderRejectedError.error_class), snapshot, step, None)
         return self._decide(Failure(error.error_class, slow=error.slow), snapshot, step, None)
 

@@ -35,11 +35,18 @@ class DoomedRouter:
 
     @classmethod
     async def start(
-        cls, harness: Harness, folder: Path, point: CrashPoint, *, nth: int = 1, roles: str = ALL_ROLES
+        cls,
+        harness: Harness,
+        folder: Path,
+        point: CrashPoint,
+        *,
+        nth: int = 1,
+        roles: str = ALL_ROLES,
+        **sections: dict[str, Any],
     ) -> Self:
         """Start it on the port that the provider calls, and wait until it is ready."""
         file = folder / "doomed.json"
-        file.write_text(json.dumps(router_settings(harness.server.url, harness.port, **SETTINGS)))
+        file.write_text(json.dumps(router_settings(harness.server.url, harness.port, **{**SETTINGS, **sections})))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.reliability.crash_router", str(file), point, str(nth), roles),
             cwd=ROOT,
@@ -55,6 +62,14 @@ class DoomedRouter:
                     await harness.watch()
                     return doomed
         raise AssertionError(f"it ended before it was ready: {await process.wait()}")
+
+    def freeze(self) -> None:
+        """SIGSTOP: it lives, and says and does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on in the middle of whatever it was doing."""
+        self._process.send_signal(signal.SIGCONT)
 
     async def died(self) -> float:
         """The loop's time at which it was seen dead; it fails when it died of anything but its crash point."""

@@ -125,7 +125,9 @@ async def test_a_report_whose_storing_was_not_answered_is_appended_once() -> Non
             "provider_unavailable",
             "retry@2026-11-20T12:01:00.000Z",
         ),
-        (ProviderError("a class of tomorrow", 1, None), "undeliverable", ""),
+        # The code says that it is not sure; the status says failed, and every story needs an end.
+        (ProviderError("outcome_unknown", 30410, None), "outcome_unknown", "give_up@provider_rejected"),
+        (ProviderError("a class of tomorrow", 1, None), "undeliverable", "give_up@provider_rejected"),
     ],
 )
 async def test_what_follows_a_reported_failure_is_decided_with_it(
