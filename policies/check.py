@@ -83,7 +83,7 @@ def _route(document: PolicyDocument, index: int, seen: Survey) -> Iterator[_Foun
     if not record.applies:
         yield _never_applies(index, record, seen)
     elif not record.alive:
-        guards = " and ".join(sorted(record.guards - record.spared or record.guards))
+        guards = " and ".join(sorted(record.alone or record.guards))
         yield _Found(path, f"this route can never match: what it is for never passes {guards}")
     elif not record.tried:
         earlier = ", ".join(f"'{document.routes[other].name}'" for other in sorted(record.shadows))

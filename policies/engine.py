@@ -78,7 +78,7 @@ def decide(request: RoutingRequest, facts: RecipientFacts, policy: Policy, now: 
         facts,
         now,
         session_senders=policy.session_senders,
-        opt_in_needed=any(need.holds(request) for need in policy.opt_in_needs),
+        opt_in_needed=bool(policy.opt_in_needs) and any(need.holds(request) for need in policy.opt_in_needs),
     )
     trace: list[TraceEntry] = []
     outcome = _guarded(policy, seen, trace) or policy.routes.plan(seen, trace)

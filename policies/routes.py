@@ -18,7 +18,7 @@ from policies.conditions import Condition, Vocabulary
 from policies.model import Outcome, Rejected, RoutingPlan, Step, Suppressed, TraceEntry
 from policies.senders import chosen_from, sender_table
 from policies.situation import Situation
-from policies.steps import Obstacle, Option, most_helpful, resolve
+from policies.steps import Fit, Obstacle, Option, fits_of, most_helpful, resolve
 
 #: Combinations of values that each route remembers its sentence for.
 _REMEMBERED = 1024
@@ -30,6 +30,7 @@ class CompiledStep:
 
     channel: ChannelName | None  #: None: the pinned one
     forms: tuple[Form, ...]
+    fits: tuple[Fit, ...]  #: of the forms
     options: Mapping[ChannelName, Option]  #: the installed channels, with the senders that this step may use
     moves: Mapping[str, Any]  #: what the step says of moving on: members of `Step` that are not worked out
 
@@ -39,7 +40,7 @@ class CompiledStep:
         if option is None:
             installed = ", ".join(sorted(self.options)) or "none"
             return Obstacle(Reason.NOT_ON_CHANNEL, f"no channel '{channel}' is installed (installed: {installed})")
-        found = resolve(option, self.forms, situation)
+        found = resolve(option, self.fits, situation)
         return replace(found, **self.moves) if self.moves and isinstance(found, Step) else found
 
 
@@ -121,7 +122,8 @@ def _compile_step(step: doc.PlanStep, options: Mapping[ChannelName, Option], sen
             for channel, option in options.items()
         }
     moves = {key: value for key, value in (("silence", step.within), ("on", step.on)) if value}
-    return CompiledStep(None if step.channel == doc.PINNED else ChannelName(step.channel), step.form, options, moves)
+    channel = None if step.channel == doc.PINNED else ChannelName(step.channel)
+    return CompiledStep(channel, step.form, fits_of(step.form), options, moves)
 
 
 def _judge(
@@ -179,7 +181,7 @@ _ADVICE: Mapping[Reason, str] = {
 
 
 def _refusal(obstacles: list[Obstacle], situation: Situation) -> Outcome:
-    reasons = {obstacle.reason for obstacle in obstacles}
+    reasons = [obstacle.reason for obstacle in obstacles]
     for reason in _ON_PURPOSE:
         if reason in reasons:
             return Suppressed(reason)
@@ -188,7 +190,7 @@ def _refusal(obstacles: list[Obstacle], situation: Situation) -> Outcome:
         what = f"a notification pinned to '{pin}'" if pin else f"a recipient in {situation.country or 'no country'}"
         return Rejected(Reason.NO_ROUTE, f"no route of the policy is for {what}")
     reason = most_helpful(obstacles)
-    if reason is Reason.NOT_ON_CHANNEL and reasons != {reason}:
+    if reason is Reason.NOT_ON_CHANNEL and any(other is not reason for other in reasons):
         reason = Reason.NO_ROUTE  # another channel would reach the address, and fails for something else
     details = "; ".join(dict.fromkeys(o.because for o in obstacles if reason in (o.reason, Reason.NO_ROUTE)))
     return Rejected(reason, f"{_ADVICE[reason]} ({details})")

@@ -12,7 +12,7 @@ in which one channel has no consent is like one in which the recipient was found
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
@@ -21,11 +21,12 @@ from typing import Any
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from channels.model import Category, ChannelName, Handle, Lane
+from channels.model import Category, ChannelName, Handle, Lane, Sender
 from policies import document as doc
 from policies.model import RecipientFacts, RoutingRequest, TemplateRequest
 from policies.senders import US_AND_CANADA
 from policies.situation import Situation, situation
+from policies.templates import matches
 from policies.world import TemplateEntry, World
 
 #: Media in one notification, at most (the contract).
@@ -125,12 +126,12 @@ class Space:
 def space_of(document: doc.PolicyDocument, world: World) -> Space:
     """The space that this document and configuration span."""
     needs_session = {name for name, capabilities in world.channels.items() if capabilities.needs_session}
-    session_senders = [sender.name for sender in world.senders if sender.channels & needs_session]
+    session_senders = [sender for sender in world.senders if sender.channels & needs_session]
     return Space(
         settings=(
             Dimension("address", frozenset({"scheme"}), tuple(_addresses(document, world))),
             Dimension("country", frozenset({"country", "sender_kind"}), tuple(_countries(document, world))),
-            Dimension("session", frozenset({"session"}), tuple(_sessions(session_senders))),
+            Dimension("session", frozenset({"session"}), tuple(_sessions(document, session_senders))),
             Dimension("media", frozenset({"media"}), tuple(_media(world))),
             Dimension("text", frozenset({"text"}), tuple(_texts(document, world))),
             Dimension("template", frozenset({"template", "language"}), tuple(_templates(document, world))),
@@ -143,7 +144,7 @@ def space_of(document: doc.PolicyDocument, world: World) -> Space:
             Dimension("pin", frozenset({"pinned"}), tuple(_pins(world))),
             Dimension("reach", frozenset({"reachable"}), tuple(_reaches(world))),
         ),
-        session_senders=frozenset(session_senders),
+        session_senders=frozenset(sender.name for sender in session_senders),
     )
 
 
@@ -200,12 +201,19 @@ def _countries(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
         yield Value("in no country", {"country": None})
 
 
-def _sessions(senders: Sequence[str]) -> Iterator[Value]:
+def _sessions(document: doc.PolicyDocument, senders: Sequence[Sender]) -> Iterator[Value]:
+    """None, one that has ended, and one with each sender; of senders that are alike and not named, with one."""
     yield Value("no session")
     for sender in senders[:1]:
-        yield Value("a session that has ended", facts={"sessions": {sender: _DAY}})
+        yield Value("a session that has ended", facts={"sessions": {sender.name: _DAY}})
+    named = {name for route in document.routes for step in route.plan for name in step.sender}
+    alike: dict[Any, str] = {}
     for sender in senders:
-        yield Value(f"a session open with '{sender}'", facts={"sessions": {sender: _DAY + timedelta(days=2)}})
+        name = sender.name if sender.name in named else None
+        alike.setdefault((name, sender.kind, sender.channels, sender.countries, sender.country), sender.name)
+    for sender_name in alike.values():
+        end = _DAY + timedelta(days=2)
+        yield Value(f"a session open with '{sender_name}'", facts={"sessions": {sender_name: end}})
 
 
 def _media(world: World) -> Iterator[Value]:
@@ -228,20 +236,28 @@ def _texts(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
 
 
 def _templates(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
-    """None, and one of each set of languages, asked for in each where the document looks at languages."""
+    """None, and one of each set of languages, asked for in each language that a condition tells from the others."""
     yield Value("no template")
     if not world.templates:
         yield Value("a template by its content SID", {"template": TemplateRequest(content_sid="HX")})
-    looks = any(table.language for table in conditions_of(document))
+    wanted = {language for table in conditions_of(document) for language in table.language}
     alike: dict[tuple[Any, ...], TemplateEntry] = {}
     for entry in world.templates.values():
         alike.setdefault((entry.category, tuple(entry.languages)), entry)
     for entry in alike.values():
         state = "" if entry.languages else ", which is approved in no language"
         yield Value(f"template '{entry.name}'{state}", {"template": TemplateRequest(entry.name)})
-        for language in entry.languages if looks else ():
+        for language in _told_apart(entry.languages, wanted):
             words = f"template '{entry.name}' in '{language}'"
             yield Value(words, {"template": TemplateRequest(entry.name, language=language)})
+
+
+def _told_apart(languages: Iterable[str], wanted: Collection[str]) -> Iterable[str]:
+    """One language for each set of wanted ones that it is."""
+    alike: dict[frozenset[str], str] = {}
+    for language in languages:
+        alike.setdefault(frozenset(each for each in wanted if matches(language, each)), language)
+    return alike.values() if wanted else ()
 
 
 def _categories() -> Iterator[Value]:

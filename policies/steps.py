@@ -6,7 +6,7 @@ why a step fails that would work otherwise, which is what makes the refusal of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -42,16 +42,27 @@ class Option:
     narrowed: bool = False  #: a step names the senders that it may use
 
 
+#: Whether one form can carry the content, from the first of these senders that may.
+Fit = Callable[[Option, Situation, tuple[Candidate, ...]], Step | Obstacle]
+
 #: Of several obstacles, the one whose removal helps most.
 _MOST_HELPFUL = (Reason.TOO_LONG, Reason.TEMPLATE_UNKNOWN, Reason.SESSION_CLOSED, Reason.NOT_ON_CHANNEL)
 
+_TEXT_FITS = "the text fits"
+_MEDIA_FITS = "media arrives as media here"
+_LINK_FITS = "media goes as links in the text"
 _NO_TEXT = Obstacle(Reason.NO_ROUTE, "there is no text")
 _NO_MEDIA = Obstacle(Reason.NO_ROUTE, "there is no media")
 _NO_TEMPLATE = Obstacle(Reason.NO_ROUTE, "no template is given")
 _LOSES_MEDIA = Obstacle(Reason.NO_ROUTE, "text alone would lose the media")
 
 
-def resolve(option: Option, forms: tuple[Form, ...], situation: Situation) -> Step | Obstacle:
+def fits_of(forms: Iterable[Form]) -> tuple[Fit, ...]:
+    """What `resolve` tries, for these forms in their order."""
+    return tuple(_FITS[form] for form in forms)
+
+
+def resolve(option: Option, fits: tuple[Fit, ...], situation: Situation) -> Step | Obstacle:
     """The step as it would be sent, or what is in its way."""
     obstacle = _unreachable(option, situation)
     if obstacle:
@@ -61,14 +72,14 @@ def resolve(option: Option, forms: tuple[Form, ...], situation: Situation) -> St
         return _nobody_serves(option, situation, row)
     last = situation.facts.last_sender
     candidates = row.order(situation.request.recipient, last.get(option.channel) if last else None)
-    step = _fit(option, forms, situation, candidates)
+    step = _fit(option, fits, situation, candidates)
     if isinstance(step, Obstacle):
         return step
     if option.paused:
         return Obstacle(Reason.PAUSED, f"channel '{option.channel}' is paused")
     if not situation.stops and situation.permits is None:
         return step
-    return _with_consent(option, forms, situation, candidates)
+    return _with_consent(option, fits, situation, candidates)
 
 
 def _nobody_serves(option: Option, situation: Situation, row: Row) -> Obstacle:
@@ -80,7 +91,7 @@ def _nobody_serves(option: Option, situation: Situation, row: Row) -> Obstacle:
 
 def most_helpful(obstacles: list[Obstacle]) -> Reason:
     """The reason to give where all of these stand in the way."""
-    reasons = {obstacle.reason for obstacle in obstacles}
+    reasons = [obstacle.reason for obstacle in obstacles]
     return next((reason for reason in _MOST_HELPFUL if reason in reasons), Reason.NO_ROUTE)
 
 
@@ -101,12 +112,12 @@ def _unreachable(option: Option, situation: Situation) -> Obstacle | None:
 
 
 def _with_consent(
-    option: Option, forms: tuple[Form, ...], situation: Situation, candidates: tuple[Candidate, ...]
+    option: Option, fits: tuple[Fit, ...], situation: Situation, candidates: tuple[Candidate, ...]
 ) -> Step | Obstacle:
     """The step again, from those senders that the recipient's opt-outs and opt-ins leave."""
     refusals = [situation.forbidden(sender.scopes) for sender in candidates]
     left = tuple(sender for sender, refusal in zip(candidates, refusals, strict=True) if refusal is None)
-    step = _fit(option, forms, situation, left) if left else None
+    step = _fit(option, fits, situation, left) if left else None
     if isinstance(step, Step):
         return step
     if Reason.OPTED_OUT in refusals:
@@ -119,15 +130,15 @@ def _what(option: Option, situation: Situation) -> str:
 
 
 def _fit(
-    option: Option, forms: tuple[Form, ...], situation: Situation, senders: tuple[Candidate, ...]
+    option: Option, fits: tuple[Fit, ...], situation: Situation, senders: tuple[Candidate, ...]
 ) -> Step | Obstacle:
     """The first form that can carry the content.
 
     What is in the way of a form that is for other content is not worth a word where anything else is.
     """
     obstacles = []
-    for form in forms:
-        step = _FITS[form](option, situation, senders)
+    for fit in fits:
+        step = fit(option, situation, senders)
         if isinstance(step, Step):
             return step
         obstacles.append(step)
@@ -144,7 +155,7 @@ def _text(option: Option, situation: Situation, senders: tuple[Candidate, ...]) 
         return _LOSES_MEDIA
     if option.channel == MMS or not option.capabilities.text:
         return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no text without media")
-    return _free_form(option, situation, senders, Form.TEXT, situation.request.text or "")
+    return _free_form(option, situation, senders, Form.TEXT, _TEXT_FITS, situation.request.text or "")
 
 
 def _media(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
@@ -156,7 +167,7 @@ def _media(option: Option, situation: Situation, senders: tuple[Candidate, ...])
         return Obstacle(Reason.NO_ROUTE, f"there are {media} media and {option.channel} takes {takes or 'none'}")
     if where is not None and situation.country not in where:
         return Obstacle(Reason.NOT_ON_CHANNEL, f"{option.channel} carries media to {', '.join(sorted(where))} only")
-    return _free_form(option, situation, senders, Form.MEDIA, situation.request.text or "")
+    return _free_form(option, situation, senders, Form.MEDIA, _MEDIA_FITS, situation.request.text or "")
 
 
 def _link(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
@@ -165,7 +176,7 @@ def _link(option: Option, situation: Situation, senders: tuple[Candidate, ...]) 
     if option.channel == MMS or not option.capabilities.text:
         return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no text without media")
     body = text_with_links(situation.request.text, situation.request.media)
-    return _free_form(option, situation, senders, Form.LINK, body)
+    return _free_form(option, situation, senders, Form.LINK, _LINK_FITS, body)
 
 
 def _template(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
@@ -198,15 +209,8 @@ def _not_on_whatsapp(option: Option, situation: Situation) -> Obstacle | None:
     return None
 
 
-_WHY: Mapping[Form, str] = {
-    Form.TEXT: "the text fits",
-    Form.MEDIA: "media arrives as media here",
-    Form.LINK: "media goes as links in the text",
-}
-
-
 def _free_form(
-    option: Option, situation: Situation, senders: tuple[Candidate, ...], form: Form, body: str
+    option: Option, situation: Situation, senders: tuple[Candidate, ...], form: Form, why: str, body: str
 ) -> Step | Obstacle:
     """What is not a template: bounded in length and, on some channels, to an open session."""
     if (length := len(body)) > option.capabilities.max_text:
@@ -219,9 +223,9 @@ def _free_form(
                 Reason.TOO_LONG, f"the text has {segments} segments and the policy allows {option.max_segments}"
             )
     if option.capabilities.needs_session:
-        return _in_session(option, situation, senders, form)
+        return _in_session(option, situation, senders, form, why)
     sender = senders[0]
-    return Step(option.channel, form, sender.name, because=f"{_WHY[form]}; {sender.because}")
+    return Step(option.channel, form, sender.name, because=f"{why}; {sender.because}")
 
 
 @cache
@@ -229,19 +233,20 @@ def _session_closed(channel: ChannelName) -> Obstacle:
     return Obstacle(Reason.SESSION_CLOSED, f"no 24-hour session is open with a {channel} sender")
 
 
-def _in_session(option: Option, situation: Situation, senders: tuple[Candidate, ...], form: Form) -> Step | Obstacle:
+def _in_session(
+    option: Option, situation: Situation, senders: tuple[Candidate, ...], form: Form, why: str
+) -> Step | Obstacle:
     """Free-form from the first sender that the recipient has an open session with."""
     sessions = situation.facts.sessions
     for sender in senders:
         end = sessions.get(sender.name)
         if end is not None and end > situation.now:
-            because = f"{_WHY[form]}; the session with sender '{sender.name}' is open until {at(end)}"
+            because = f"{why}; the session with sender '{sender.name}' is open until {at(end)}"
             return Step(option.channel, form, sender.name, because=because)
     return _session_closed(option.channel)
 
 
-_Fit = Callable[[Option, Situation, tuple[Candidate, ...]], Step | Obstacle]
-_FITS: Mapping[Form, _Fit] = {
+_FITS: Mapping[Form, Fit] = {
     Form.TEXT: _text,
     Form.MEDIA: _media,
     Form.LINK: _link,

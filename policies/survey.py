@@ -19,7 +19,7 @@ from policies.model import Step
 from policies.routes import CompiledRoute, CompiledStep
 from policies.situation import Situation
 from policies.space import Space, Value, space_of
-from policies.steps import Obstacle, resolve
+from policies.steps import Obstacle, fits_of, resolve
 from policies.world import World
 
 Point = tuple[int, ...]
@@ -75,7 +75,7 @@ class RouteRecord:
     alive: bool = False  #: where no guard stops it
     reached: bool = False  #: and no earlier route has taken it
     guards: set[str] = field(default_factory=set)  #: those that stop something it applies to
-    spared: set[str] = field(default_factory=set)  #: those of them that also let something pass
+    alone: set[str] | None = None  #: those that would each stop everything it applies to
     shadows: set[int] = field(default_factory=set)  #: earlier routes that take what it applies to
 
     @property
@@ -186,8 +186,8 @@ class _Surveyor:
             record = self._found.routes[index]
             mask = self._applying(index, record, situation)
             applied |= mask
-            record.guards |= {rule for rule, stops in stopped.items() if mask & stops}
-            record.spared |= {rule for rule in record.guards if mask & ~stopped.get(rule, 0)}
+            if mask:
+                _note_guards(record, mask, stopped)
             record.alive |= bool(mask & alive)
             self._note_what_could(route, record, situation, mask & alive, forms)
             record.shadows |= {earlier for earlier, took in taken if mask & took}
@@ -255,7 +255,7 @@ class _Surveyor:
         for form in step.forms:
             key = (id(option), form)
             if key not in forms:
-                forms[key] = resolve(option, (form,), situation)
+                forms[key] = resolve(option, fits_of((form,)), situation)
             found = forms[key]
             if isinstance(found, Step):
                 seen.forms[form].works = True
@@ -313,9 +313,15 @@ class _Surveyor:
         """The circumstances in which some installed channel could carry this, whatever the routes say."""
         carried = 0
         for channel, option in self._policy.options.items():
-            if isinstance(resolve(option, ALL_FORMS, situation), Step):
+            if isinstance(resolve(option, fits_of(ALL_FORMS), situation), Step):
                 carried |= self._reach[channel]
         return carried
+
+
+def _note_guards(record: RouteRecord, mask: int, stopped: Mapping[str, int]) -> None:
+    record.guards |= {rule for rule, stops in stopped.items() if mask & stops}
+    whole = {rule for rule, stops in stopped.items() if not mask & ~stops}
+    record.alone = whole if record.alone is None else record.alone & whole
 
 
 def _record(route: CompiledRoute) -> RouteRecord:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 
-from channels.model import SMS, ChannelCapabilities, ChannelName, SenderKind
+from channels.model import SMS, WHATSAPP, ChannelCapabilities, ChannelName, SenderKind
 from channels.registry import discover
 from policies import document as doc
 from policies.check import Finding, Severity, check
@@ -19,7 +20,7 @@ from policies.space import MOST_MEDIA, space_of
 from policies.world import TemplateEntry, World
 from router.policy import world_of
 from router.settings import load as load_settings
-from tests.factories import CAPABILITIES, NOW, a_sender, a_world
+from tests.factories import CAPABILITIES, NOW, US_MAIN, a_sender, a_world
 from tests.policies.test_engine_properties import DOCUMENTS, FACTS, REQUESTS, WORLDS
 
 BROKEN = Path(__file__).parent / "broken"
@@ -152,3 +153,20 @@ def test_without_their_last_route_the_documented_policies_have_gaps(name: str) -
     document, world, text = example(name)
     shorter = document.model_copy(update={"routes": document.routes[:-1]})
     assert any(finding.where == "routes" for finding in check(shorter, world, text))
+
+
+def test_a_large_configuration_is_gone_through_in_seconds() -> None:
+    languages = {language: f"HX{language}" for language in ("en", "es", "pt", "de", "fr", "it", "nl", "hi", "ar", "ja")}
+    templates = {f"t{n}": TemplateEntry(f"t{n}", "utility", languages) for n in range(40)}
+    numbers = [a_sender(f"sms-{n}", SenderKind.LONG_CODE, SMS, country="GB") for n in range(20)]
+    chats = [a_sender(f"wa-{n}", SenderKind.WHATSAPP, WHATSAPP) for n in range(20)]
+    routes = "".join(
+        f'[[routes]]\nname = "r{n}"\nwhen = {{ language = "{language}", category = "otp" }}\n'
+        'plan = [{ channel = "whatsapp" }, { channel = "sms" }]\n'
+        for n, language in enumerate(languages)
+    )
+    text = EVERYTHING.replace("[[routes]]", f"{routes}[[routes]]")
+    world = a_world(US_MAIN, *numbers, *chats, templates=templates)
+    began = time.process_time()
+    assert messages(text, world) == []
+    assert time.process_time() - began < 20

@@ -1,0 +1,246 @@
+"""Any interleaving of redelivery, callback, crash and timer over two processes: what the log promises always holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any
+
+import structlog
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from channels.model import ProviderError, ProviderMessageId, StatusReport
+from channels.status import DeliveryStatus, advances
+from router.crashpoints import CrashPoint
+from router.deadletters import DeadLetter, State
+from router.intake import Received
+from router.jetstream import Stored
+from router.outbox import read_item
+from router.reconcile import ATTEMPT
+from router.topology import FOLLOWED
+from tests.reliability.gates import Fate, GatedChannel, Kind
+from tests.reliability.world import Process, World
+
+TEXT_OR_TEMPLATE = {"text": "hello", "template": {"name": "order_shipped", "variables": {"1": "Ada"}}}
+#: Two that nobody can tell apart, one with two steps to try, one to be held.
+NOTIFICATIONS: list[dict[str, Any]] = [
+    {"id": "twin-1", "to": "+12025550143", "content": {"text": "same"}},
+    {"id": "twin-2", "to": "+12025550143", "content": {"text": "same"}},
+    {"id": "steps", "to": "+447400123456", "content": TEXT_OR_TEMPLATE, "on_unknown": "failover"},
+    {"id": "held", "to": "+12025550199", "content": {"text": "pay"}, "on_unknown": "hold"},
+]
+#: Of the provider's own making: what it may still say after each of its words.
+REPORTS = (DeliveryStatus.SENT, DeliveryStatus.DELIVERED, DeliveryStatus.UNDELIVERED)
+ENDINGS = {DeliveryStatus.DELIVERED, DeliveryStatus.UNDELIVERED}
+LIVE = {DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN, DeliveryStatus.ACCEPTED, DeliveryStatus.SENT}
+
+indexes = st.integers(0, 1_000)
+processes = st.integers(0, 1)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """The rules are what the world may do; what must hold is checked over the whole log at the end."""
+
+    @initialize()
+    def start(self) -> None:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+        self.world = World()
+        self.sequences = {body["id"]: self.world.seed(json.dumps(body).encode()) for body in NOTIFICATIONS}
+        self.endings: dict[ProviderMessageId, DeliveryStatus] = {}
+
+    # --- what may happen
+
+    @rule(process=processes, which=st.integers(0, len(NOTIFICATIONS) - 1))
+    def deliver_a_notification(self, process: int, which: int) -> None:
+        self._begin(process, self._intake(self._process(process), NOTIFICATIONS[which]["id"]))
+
+    @rule(process=processes, index=indexes)
+    def deliver_from_the_outbox(self, process: int, index: int) -> None:
+        if queued := self.world.store.stream("OUTBOX"):
+            self._begin(process, self._attempt(self._process(process), queued[index % len(queued)]))
+
+    @rule(process=processes, index=indexes)
+    def deliver_an_event_to_follow_up(self, process: int, index: int) -> None:
+        if events := self._followed():
+            event = events[index % len(events)]
+            self._begin(process, self._process(process).follow_up.on_event(event.body))
+
+    @rule(process=processes, index=indexes)
+    def fire_a_timer(self, process: int, index: int) -> None:
+        if due := self._due():
+            self._begin(process, self._wake(self._process(process), due[index % len(due)]))
+
+    @rule(process=processes, index=indexes, status=st.sampled_from(REPORTS))
+    def call_back(self, process: int, index: int, status: DeliveryStatus) -> None:
+        """Late, early, repeated; but a message has one ending."""
+        if taken := self._taken():
+            sid, report = taken[index % len(taken)]
+            if status in ENDINGS:
+                status = self.endings.setdefault(sid, status)
+            self._begin(process, self._process(process).tracking.record(report(status)))
+
+    @rule(process=processes, index=indexes)
+    def replay_a_dead_letter(self, process: int, index: int) -> None:
+        if letters := self.world.store.bodies("DEADLETTERS"):
+            letter = DeadLetter(letters[index % len(letters)], State.OPEN)
+            self._begin(process, self._process(process).replay.replay(letter, None))
+
+    @rule(index=indexes, fate=st.sampled_from(Fate))
+    def let_one_step_happen(self, index: int, fate: Fate) -> None:
+        if waiting := self.world.gates.waiting:
+            gate = waiting[index % len(waiting)]
+            self.world.pass_gate(gate, Fate.TAKEN if gate.kind is Kind.STORE else fate)
+
+    @rule(fate=st.sampled_from([Fate.TAKEN, Fate.TAKEN, Fate.ANSWER_LOST, Fate.DROPPED]))
+    def let_everything_happen(self, fate: Fate) -> None:
+        while waiting := self.world.gates.waiting:
+            self.world.pass_gate(waiting[0], Fate.TAKEN if waiting[0].kind is Kind.STORE else fate)
+
+    @rule(process=processes)
+    def kill(self, process: int) -> None:
+        self.world.kill(self._process(process))
+
+    @rule(point=st.sampled_from(CrashPoint))
+    def doom(self, point: CrashPoint) -> None:
+        self.world.doom(point)
+
+    @rule(seconds=st.sampled_from([1.0, 70.0, 120.0, 400.0]), fate=st.sampled_from([Fate.ANSWER_LOST, Fate.DROPPED]))
+    def let_time_pass(self, seconds: float, fate: Fate) -> None:
+        self.world.advance(seconds, fate)
+
+    # --- what must hold
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        try:
+            self._settle()
+            log = self.world.store.bodies("DELIVERIES")
+            for notification_id in self.sequences:
+                self._check_story([event for event in log if event["notification_id"] == notification_id])
+            self._check_provider()
+        finally:
+            self.world.close()
+
+    def _settle(self) -> None:
+        """Everything comes again until nothing changes any more."""
+        self.world.spare()
+        before = -1
+        while (now := len(self.world.store.stream("DELIVERIES"))) != before:
+            before = now
+            for process in (0, 1):
+                self._come_again(process)
+            self.world.advance(400, Fate.DROPPED)
+
+    def _come_again(self, number: int) -> None:
+        process = self._process(number)
+        work = [self._intake(process, notification_id) for notification_id in self.sequences]
+        work += [self._attempt(process, item) for item in self.world.store.stream("OUTBOX")]
+        work += [process.follow_up.on_event(event.body) for event in self._followed()]
+        work += [self._wake(process, timer) for timer in self._due()]
+        for sid, report in self._taken():
+            work.append(process.tracking.record(report(self.endings.setdefault(sid, DeliveryStatus.DELIVERED))))
+        for each in work:
+            self._begin(number, each)
+        self.let_everything_happen(Fate.TAKEN)
+
+    def _check_story(self, story: list[dict[str, Any]]) -> None:
+        finals = [event["status"] for event in story if event["final"]]
+        assert len(finals) <= 1, finals
+        if finals:
+            after = story[[event["final"] for event in story].index(True) + 1 :]
+            assert not {event["status"] for event in after} - {"read"}, after
+        standing: dict[int, DeliveryStatus] = {}
+        for event in story:
+            if (number := event["attempt"]) and event["status"] in set(DeliveryStatus):
+                status = DeliveryStatus(event["status"])
+                assert advances(standing.get(number), status), (standing, status)
+                if number not in standing:
+                    assert status is DeliveryStatus.SENDING, "an attempt begins with its claim"
+                    assert number == len(standing) + 1, "attempts are counted without gaps"
+                    assert not LIVE & set(standing.values()), "an attempt began while another one might still arrive"
+                standing[number] = status
+        is_held = DeliveryStatus.UNKNOWN in standing.values()
+        assert is_held or len(finals) == 1, "a story has no end"
+        if is_held:
+            held = {letter["notification_id"] for letter in self.world.store.bodies("DEADLETTERS")}
+            assert story[0]["notification_id"] in held, "nobody knows about it"
+
+    def _check_provider(self) -> None:
+        refs = [message.ref for channel in self.world.channels.values() for message in channel.sent]
+        once = Counter((ref.notification_id, ref.attempt) for ref in refs)
+        assert not once or max(once.values()) == 1, "an attempt was sent twice"
+        arrived = Counter(
+            message.ref.notification_id.partition("-")[0]
+            for channel in self.world.channels.values()
+            for number, message in enumerate(channel.sent, start=1)
+            if self.endings[ProviderMessageId(f"{channel.name}-{number}")] is DeliveryStatus.DELIVERED
+        )
+        assert arrived["twin"] <= 2, arrived
+        assert arrived["steps"] <= 1, arrived
+        assert arrived["held"] <= 1, arrived
+
+    # --- how it is brought about
+
+    def _process(self, number: int) -> Process:
+        return self.world.processes[number]
+
+    def _begin(self, number: int, work: Coroutine[Any, Any, object]) -> None:
+        self.world.begin(self._process(number), work)
+
+    async def _intake(self, process: Process, notification_id: str) -> None:
+        sequence = self.sequences[notification_id]
+        stored = next(each for each in self.world.store.stream("NOTIFICATIONS") if each.sequence == sequence)
+        await process.intake.take(Received(stored.subject, sequence, stored.body, {}, redelivered=True))
+
+    async def _attempt(self, process: Process, stored: Stored) -> None:
+        source, notification_id = stored.subject.split(".")[3:]
+        await process.attempts.make(read_item(source, notification_id, stored.headers, stored.body))
+
+    async def _wake(self, process: Process, stored: Stored) -> None:
+        _, kind, source, notification_id = stored.subject.split(".")
+        if kind == "retry":
+            await process.outbox.put(read_item(source, notification_id, stored.headers, stored.body))
+        else:
+            await process.reconcile.look(source, notification_id, int(stored.headers[ATTEMPT]))
+
+    def _followed(self) -> list[Stored]:
+        return [each for each in self.world.store.stream("DELIVERIES") if each.subject.split(".")[2] in FOLLOWED]
+
+    def _due(self) -> list[Stored]:
+        """Replaced ones included: a wake-up that fired before it was replaced may come again."""
+        return [each for each in self.world.store.stream("TIMERS") if _fires_at(each) <= self.world.now]
+
+    def _taken(self) -> list[tuple[ProviderMessageId, Any]]:
+        """What the provider has, each with how it reports about it."""
+        return [
+            (sid, _reporter(channel, number - 1, sid))
+            for channel in self.world.channels.values()
+            for number in range(1, len(channel.sent) + 1)
+            if (sid := ProviderMessageId(f"{channel.name}-{number}"))
+        ]
+
+
+def _fires_at(stored: Stored) -> datetime:
+    return datetime.fromisoformat(stored.headers["Nats-Schedule"].removeprefix("@at "))
+
+
+def _reporter(channel: GatedChannel, index: int, sid: ProviderMessageId) -> Any:
+    def report(status: DeliveryStatus) -> StatusReport:
+        error = ProviderError("recipient_unreachable", 63024, "not there") if status in ENDINGS else None
+        error = error if status is DeliveryStatus.UNDELIVERED else None
+        ref = channel.sent[index].ref
+        return StatusReport(ref, channel.provider, sid, status, status.value, error, channel.name)
+
+    return report
+
+
+TestInterleavings = Interleavings.TestCase
+TestInterleavings.settings = settings(
+    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)

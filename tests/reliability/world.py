@@ -1,0 +1,232 @@
+"""Two router processes in one test, on a store and a provider in memory: their work interleaves as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from channels.model import SMS, WHATSAPP
+from policies import document
+from policies.engine import compile_policy
+from policies.retry import RetrySettings
+from router import crashpoints
+from router.archive import Archive
+from router.attempts import Attempts
+from router.attribution import Attribution
+from router.consent import ConsentKeeper
+from router.crashpoints import CrashPoint
+from router.deadletters import DeadLetters
+from router.events import PROVIDER_MESSAGE_ID
+from router.follow_up import FollowUp
+from router.intake import Intake
+from router.leases import Presence
+from router.ledger import Ledger
+from router.moves import Mover
+from router.outbox import Outbox
+from router.recipients import Consent, Hasher, Recipients, Sessions
+from router.reconcile import Reconcile
+from router.replay import Replay
+from router.settings import ConsentSettings, ReconcileSettings, SessionSettings
+from router.timers import Timers
+from router.tracking import Tracking
+from router.workers import LaterError
+from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
+from tests.reliability.gates import Fate, Gate, GatedChannel, Gates, GatedStore, Kind
+
+SENDERS = (US_MAIN, WORLD_SMS, WA_MAIN)
+HASHER = Hasher(b"a key of tests")
+#: Seconds; what is on its way to the provider ends within the first, which is real time only when a test hangs.
+TIMEOUT, WAIT, SETTLE = 60.0, 100.0, 300.0
+POLICY = compile_policy(document.shipped(), a_world(*SENDERS))
+
+
+class DiedError(BaseException):
+    """The process ended here: nothing may catch it."""
+
+
+class LogAttribution(Attribution):
+    """Reads the log's `accepted` events where they lie."""
+
+    def __init__(self, store: GatedStore, gates: Gates) -> None:
+        super().__init__(store, "attributions")
+        self._store = store
+        self._gates = gates
+
+    async def taken(self, since: datetime) -> frozenset[str]:
+        await self._gates.wait(Kind.STORE)
+        accepted = [
+            stored
+            for stored in self._store.stream("DELIVERIES")
+            if ".accepted." in stored.subject and self._store.when(stored) >= since
+        ]
+        return frozenset(stored.headers[PROVIDER_MESSAGE_ID] for stored in accepted)
+
+
+class Living(Presence):
+    """Knows without asking which processes live."""
+
+    def __init__(self, store: GatedStore, world: World) -> None:
+        super().__init__(store, "senders", "", 2)
+        self._world = world
+
+    async def lives(self, owner: str) -> bool:
+        return owner.partition(".")[0] in {process.instance for process in self._world.processes}
+
+
+class Process:
+    """The parts of one router, and what it is doing."""
+
+    def __init__(self, world: World, instance: str) -> None:
+        self.instance = instance
+        self.tasks: set[asyncio.Task[None]] = set()
+        store, clock = world.store, world.clock
+        ledger, mover = Ledger(store, clock, instance), Mover(RetrySettings(), clock, lambda: 1.0)
+        consent = Consent(store, "", HASHER)
+        recipients = Recipients(consent, Sessions(store, "", HASHER, SessionSettings(), clock), SENDERS)
+        archive, self.outbox, timers = Archive(store), Outbox(store), Timers(store)
+        dead_letters = DeadLetters(store, clock, "deadletters")
+        senders = {sender.name: sender for sender in SENDERS}
+        self.intake = Intake(
+            ledger=ledger,
+            outbox=self.outbox,
+            timers=timers,
+            dead_letters=dead_letters,
+            recipients=recipients,
+            policy=lambda: POLICY,
+            channels=world.channels.keys(),
+            clock=clock,
+        )
+        self.attempts = Attempts(
+            ledger=ledger,
+            channels=world.channels,
+            senders=senders,
+            recipients=recipients,
+            consent=ConsentKeeper(consent, ConsentSettings(), clock),
+            hasher=HASHER,
+            mover=mover,
+            clock=clock,
+            presence=Living(store, world),
+            timeout=TIMEOUT,
+        )
+        self.reconcile = Reconcile(
+            ledger=ledger,
+            archive=archive,
+            timers=timers,
+            dead_letters=dead_letters,
+            attribution=LogAttribution(store, world.gates),
+            channels=world.channels,
+            senders=senders,
+            hasher=HASHER,
+            settings=ReconcileSettings(wait=WAIT, settle=SETTLE),
+            attempts_per_step=5,
+            clock=clock,
+        )
+        self.tracking = Tracking(ledger, HASHER, mover, clock)
+        self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, clock)
+        self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile)
+
+
+class World:
+    """Time, the store, the provider, two processes."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.loop = asyncio.new_event_loop()
+        self.gates = Gates(self.clock)
+        self.store = GatedStore(self.gates, self.clock)
+        self.channels = {name: GatedChannel(name, self.gates, self.clock) for name in (SMS, WHATSAPP)}
+        self._instances = count(1)
+        self._doom: CrashPoint | None = None
+        self.processes: list[Process] = [self._new(), self._new()]
+        crashpoints.install(self._reached)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def close(self) -> None:
+        """End everything, and leave no crash behind for others."""
+        crashpoints.install(lambda _point: None)
+        for process in self.processes:
+            self._end(process)
+        self.loop.close()
+
+    def seed(self, body: bytes) -> int:
+        """A notification, as its publisher leaves it; its sequence."""
+        return self.loop.run_until_complete(self.store.seed("notifications.normal.shop", body))
+
+    def begin(self, process: Process, work: Coroutine[Any, Any, object]) -> None:
+        """Let a process do this, up to its first gate."""
+
+        async def task() -> None:
+            try:
+                await work
+            except LaterError:
+                return  # the message is given back, and comes again
+
+        process.tasks.add(self.loop.create_task(task()))
+        self.run()
+
+    def pass_gate(self, gate: Gate, fate: Fate = Fate.TAKEN) -> None:
+        """Let one step happen, and everything up to the next gate."""
+        self.gates.open(gate, fate)
+        self.run()
+
+    def run(self) -> None:
+        """Until every task has ended or waits at a gate; who died takes its whole process with it."""
+        while any(not task.done() for process in self.processes for task in process.tasks):
+            busy = sum(not task.done() for process in self.processes for task in process.tasks)
+            if busy == sum(not gate.opened.done() for gate in self.gates.waiting):
+                break
+            self.loop.run_until_complete(asyncio.sleep(0))
+        for process in list(self.processes):
+            self._reap(process)
+
+    def kill(self, process: Process) -> None:
+        """Whatever it is doing; another one starts in its place."""
+        self._end(process)
+        self.processes[self.processes.index(process)] = self._new()
+
+    def doom(self, point: CrashPoint) -> None:
+        """Whoever reaches this point next dies there."""
+        self._doom = point
+
+    def spare(self) -> None:
+        """Nobody dies any more."""
+        self._doom = None
+
+    def advance(self, seconds: float, fate: Fate) -> None:
+        """Time passes. What has been on its way to the provider for too long ends: taken or not, as `fate` says."""
+        later = self.now + timedelta(seconds=seconds)
+        while overdue := [gate for gate in self._on_the_way() if (later - gate.since).total_seconds() >= TIMEOUT]:
+            self.pass_gate(overdue[0], fate)
+        self.now = later
+
+    def _on_the_way(self) -> list[Gate]:
+        return [gate for gate in self.gates.waiting if gate.kind is not Kind.STORE]
+
+    def _new(self) -> Process:
+        return Process(self, f"router{next(self._instances)}")
+
+    def _reached(self, point: CrashPoint) -> None:
+        if point is self._doom:
+            self._doom = None
+            raise DiedError(point)
+
+    def _reap(self, process: Process) -> None:
+        ended = {task for task in process.tasks if task.done()}
+        process.tasks -= ended
+        errors = [error for task in ended if not task.cancelled() and (error := task.exception())]
+        if any(isinstance(error, DiedError) for error in errors):
+            self.kill(process)
+        elif errors:
+            raise errors[0]
+
+    def _end(self, process: Process) -> None:
+        for task in process.tasks:
+            task.cancel()
+        if process.tasks:
+            self.loop.run_until_complete(asyncio.gather(*process.tasks, return_exceptions=True))
+        process.tasks.clear()
