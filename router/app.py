@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -56,6 +57,8 @@ class Router:
         self._environ = environ
         self._roles = roles
         self._stack = AsyncExitStack()
+        self._pauses: list[Callable[[], Awaitable[None]]] = []
+        self._drains: list[Callable[[], Awaitable[None]]] = []
         self.instance = secrets.token_hex(6)  #: names this process in leases and in the log
         self.health = Health()
         self.admin_url = ""
@@ -72,10 +75,10 @@ class Router:
         try:
             await self._start()
         except _MENDABLE as exc:
-            await self._stack.aclose()
+            await self._undo()
             raise StartError(str(exc)) from exc
         except BaseException:
-            await self._stack.aclose()
+            await self._undo()
             raise
         log.info("router.ready", instance=self.instance, roles=sorted(self._roles), admin=self.admin_url)
 
@@ -83,14 +86,20 @@ class Router:
         """Drain: take nothing new, end what is in flight, then let go of everything, last first."""
         log.info("router.draining", instance=self.instance)
         self.health.draining = True
-        await self._stack.aclose()
+        await self._undo()
         log.info("router.stopped", instance=self.instance)
+
+    async def _undo(self) -> None:
+        """First of all nobody takes anything new; only then is anything waited for, all at the same time."""
+        await asyncio.gather(*(pause() for pause in self._pauses))
+        await asyncio.gather(*(drain() for drain in self._drains))
+        await self._stack.aclose()
 
     async def _start(self) -> None:
         """What is started first is stopped last: whatever takes new work comes after what it needs."""
         sockets = self._bind()
         connection = await self._connect()
-        parts = await self._parts(JetStream(connection.client, timeout=self._settings.nats.timeout))
+        parts = await self._parts(self._jetstream(connection))
         await self._serve_admin(parts, sockets["admin"])
         service = await announce(parts.js.client, parts.desks)
         self._stack.push_async_callback(service.stop)
@@ -98,9 +107,11 @@ class Router:
             await self._work(parts, topology.FOLLOW_UP, parts.follow_up.on_message, 64)
             await self._work(parts, topology.WAKE, parts.waking.on_message, 64)
             await self._work(parts, topology.STUCK, parts.stuck.on_accepted, 16)
+            self._pauses.append(parts.stuck.stop)
         if "dispatch" in self._roles:
             await parts.dispatch.start()
-            self._stack.push_async_callback(parts.dispatch.stop)
+            self._pauses.append(parts.dispatch.pause)
+            self._drains.append(parts.dispatch.stop)
         if "webhooks" in self._roles and parts.providers.webhooks:
             app = parts.webhooks(lambda: self.health.draining)
             self.webhook_url = (await self._listen(app, sockets["webhooks"])).url
@@ -109,6 +120,10 @@ class Router:
         parts.advisories.subscribe(connection.broker)
         await connection.broker.start()
         self.health.started = True
+
+    def _jetstream(self, connection: Connection) -> JetStream:
+        nats = self._settings.nats
+        return JetStream(connection.client, timeout=nats.timeout, replicated=nats.replicas > 1)
 
     def _bind(self) -> Mapping[str, socket.socket]:
         """First of all: an address that is taken stops the start before anything is promised."""
@@ -156,7 +171,7 @@ class Router:
             return as_json(200, await asyncio.to_thread(asyncapi))
 
         pages = {
-            "/healthz": self.health.alive,
+            "/healthz": lambda: self.health.alive(parts.js),
             "/readyz": lambda: self.health.ready(parts.js, self._settings),
             "/metrics": metrics,
             "/asyncapi": contract_page,
@@ -181,4 +196,5 @@ class Router:
             ack_wait=self._settings.dispatch.ack_wait,
         )
         await worker.start()
-        self._stack.push_async_callback(worker.stop, self._settings.dispatch.drain)
+        self._pauses.append(worker.pause)
+        self._drains.append(partial(worker.stop, self._settings.dispatch.drain))

@@ -20,7 +20,7 @@ from channels.errors import MessageInvalidError, OutcomeUnknownError, RecipientO
 from channels.model import ChannelName, OutboundMessage, Sender, SendReceipt
 from channels.port import Channel
 from channels.reasons import Reason
-from channels.status import DeliveryStatus, advances
+from channels.status import ENDED_BADLY, DeliveryStatus, advances
 from router.clock import Clock
 from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint, reached
@@ -40,7 +40,9 @@ log = structlog.get_logger(__name__)
 #: Seconds between tries to record an outcome while the store is away: it is held for as long as this process lives.
 _HOLD = 1.0
 #: Seconds beyond the provider's time-out that a live owner may need to record its outcome.
-_GRACE = 3.0
+_GRACE = 8.0
+#: Seconds beyond the time-out for the answer that an adapter may take to connect.
+_CONNECT = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,11 @@ class Attempts:
         base = Happening("", self.clock(), final=True, channel=step.channel, form=step.form.value, sender=step.sender)
         base = replace(base, attempt=item.attempt - 1)
         if notification.expires_at is not None and notification.expires_at <= self.clock():
-            return replace(base, status="expired", reason=Reason.EXPIRED)
+            return _stopped(base, "expired", Reason.EXPIRED, "expires_at passed while it waited to be sent")
         category = notification.category.value
         recipient = notification.recipient()
         if self.recipients.opted_out(recipient, channel=step.channel, sender=step.sender, category=category):
-            return replace(base, status="suppressed", reason=Reason.OPTED_OUT)
+            return _stopped(base, "suppressed", Reason.OPTED_OUT, "the recipient opted out while it waited to be sent")
         return None
 
     async def _close(self, item: OutboxItem, happening: Happening) -> None:
@@ -102,6 +104,7 @@ class Attempts:
             except ConflictError:
                 story = await self.ledger.read(item.source, item.notification_id)
                 if not _is_next(story, item):
+                    await self._resume(item, story)
                     return
                 item = item.on(story)
                 continue
@@ -146,7 +149,7 @@ class Attempts:
             return exc
         try:
             async with asyncio.timeout(
-                self.timeout + 1
+                self.timeout + _CONNECT
             ):  # the channel keeps its own time-out; this one is the last resort
                 return await channel.send(message)
         except SendError as exc:
@@ -169,7 +172,8 @@ class Attempts:
     ) -> None:
         """Append the outcome once; it is held until the store takes it."""
         if isinstance(outcome, RecipientOptedOutError):
-            await self._until_stored(lambda: self.consent.refused(item.notification.recipient(), item.chosen))
+            proof = f"the provider refused attempt {item.attempt} of {item.source}/{item.notification_id}"
+            await self._until_stored(lambda: self.consent.refused(item.notification.recipient(), item.chosen, proof))
         while True:
             attempt = story.snapshot.attempt(item.attempt)
             assert attempt is not None
@@ -182,11 +186,18 @@ class Attempts:
                     item.about, happening, story.snapshot.with_attempt(moved), after=story.sequence
                 )
             except ConflictError:
-                story = await self.ledger.read(item.source, item.notification_id)
+                story = await self._read_until_there(item)
             except StoreError:
                 await asyncio.sleep(_HOLD)
             else:
                 return
+
+    async def _read_until_there(self, item: OutboxItem) -> Story:
+        while True:
+            try:
+                return await self.ledger.read(item.source, item.notification_id)
+            except StoreError:
+                await asyncio.sleep(_HOLD)
 
     def _outcome(
         self, item: OutboxItem, story: Story, attempt: Attempt, outcome: SendReceipt | SendError, *, crashed: bool
@@ -231,9 +242,25 @@ class Attempts:
                 return
 
 
+def _stopped(base: Happening, status: str, reason: Reason, because: str) -> Happening:
+    """With a decision like any other: it was made at the last moment, and the policy had no part in it."""
+    decision: dict[str, object] = {
+        "outcome": "suppressed",
+        "reason": reason.value,
+        "until": None,
+        "policy": "dispatch",
+        "plan": [],
+        "facts": {},
+        "trace": [{"rule": f"dispatch.{reason.value}", "matched": True, "because": because}],
+    }
+    return replace(base, status=status, reason=reason, decision=decision)
+
+
 def _is_next(story: Story, item: OutboxItem) -> bool:
     """Whether this attempt is the one that the story waits for."""
-    return not story.snapshot.closed and len(story.snapshot.attempts) == item.attempt - 1
+    latest = story.snapshot.latest
+    before_it_failed = latest is None or latest.status in ENDED_BADLY
+    return not story.snapshot.closed and len(story.snapshot.attempts) == item.attempt - 1 and before_it_failed
 
 
 def _keys(item: OutboxItem) -> dict[str, object]:

@@ -7,7 +7,7 @@ are claimed one by one in a bucket, so that two searches at the same moment do n
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nats.aio.msg import Msg
 
@@ -19,6 +19,8 @@ from router.jetstream import JetStream, Puller, StoreUnavailableError, WrongSequ
 
 #: Seconds that a claim is kept: far longer than an attempt can stay unknown.
 _KEPT = 7 * 86_400
+#: What was read for attempts so much older is not kept.
+_RENEWED = timedelta(hours=1)
 #: Seconds that reading the log's window may take.
 _PATIENCE = 30.0
 
@@ -37,7 +39,8 @@ class Attribution:
     async def taken(self, since: datetime) -> frozenset[str]:
         """Ids named by the log's `accepted` events since then: read on from where the last call stopped."""
         async with self._lock:
-            if self._since is None or since < self._since:
+            # Read anew when asked about earlier, and now and then, so that it does not grow for ever.
+            if self._since is None or since < self._since or since - self._since > _RENEWED:
                 self._taken, self._since, self._next = set(), since, 0
             await self._read_on()
             return frozenset(self._taken)

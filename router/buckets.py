@@ -8,6 +8,7 @@ a cache: it may be lost at any instant, and what must not be decided on stale da
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -15,9 +16,12 @@ from typing import Generic, TypeVar
 from nats.aio.msg import Msg
 
 from router.jetstream import JetStream, Puller, StoreRefusedError, StoreUnavailableError, WrongSequenceError
+from router.tasks import keep_running
 
 V = TypeVar("V")
 _GONE = {"DEL", "PURGE"}
+_LOADING = 120.0  #: seconds that loading a bucket may take
+_SWEEP = 60  #: seconds between looks for what has expired
 _PAGE = 2_000  #: messages asked for at once while a mirror loads
 
 
@@ -57,9 +61,12 @@ class Bucket:
             return None
         return Entry(stored.body, stored.sequence)
 
-    async def delete(self, key: str, *, expect: int | None = None) -> None:
-        """Remove a key; with `expect`, only while it stands at that revision."""
-        await self._js.publish(self.subject(key), b"", {"KV-Operation": "DEL"}, expect=expect)
+    async def delete(self, key: str, *, ttl: float | None = None) -> None:
+        """Remove a key; the marker that says so stays, or for `ttl` seconds."""
+        headers = {"KV-Operation": "DEL"}
+        if ttl is not None:
+            headers["Nats-TTL"] = f"{max(1, round(ttl))}s"
+        await self._js.publish(self.subject(key), b"", headers)
 
     async def change(self, key: str, change: Callable[[bytes | None], bytes]) -> Entry[bytes]:
         """Read, change and write back, again until nobody came in between; returns what was written."""
@@ -81,8 +88,15 @@ class Bucket:
 class Mirror(Generic[V]):
     """A bucket's content in memory, decoded, kept up to date."""
 
-    def __init__(self, js: JetStream, bucket: Bucket, decode: Callable[[bytes], V]) -> None:
+    def __init__(
+        self,
+        js: JetStream,
+        bucket: Bucket,
+        decode: Callable[[bytes], V],
+        expired: Callable[[V], bool] | None = None,
+    ) -> None:
         self._js = js
+        self._expired = expired  #: a mirror hears of no expiry, so it looks itself
         self.bucket = bucket
         self._decode = decode
         self._entries: dict[str, tuple[bytes, int]] = {}
@@ -95,8 +109,12 @@ class Mirror(Generic[V]):
     async def start(self) -> None:
         """Load everything, then follow."""
         await self._follow()
-        await self._warm.wait()
-        self._guard = asyncio.create_task(self._watch_over(), name=f"mirror-{self.bucket.name}")
+        try:
+            async with asyncio.timeout(_LOADING):
+                await self._warm.wait()
+        except TimeoutError:
+            raise StoreUnavailableError(f"bucket {self.bucket.name} could not be read in time") from None
+        self._guard = keep_running(f"mirror-{self.bucket.name}", self._watch_over)
 
     async def stop(self) -> None:
         """Stop following."""
@@ -122,8 +140,7 @@ class Mirror(Generic[V]):
         if self._entries.get(key, (b"", 0))[1] < revision:
             self._entries[key] = (value, revision)
 
-    def forget(self, expired: Callable[[V], bool]) -> None:
-        """Drop entries that the server has expired: a mirror hears of no expiry."""
+    def _forget(self, expired: Callable[[V], bool]) -> None:
         for key in [key for key, (value, _) in self._entries.items() if expired(self._decode(value))]:
             del self._entries[key]
 
@@ -163,8 +180,10 @@ class Mirror(Generic[V]):
             self._warm.set()
 
     async def _watch_over(self) -> None:
-        while True:
+        for second in itertools.count(1):
             await asyncio.sleep(1.0)
+            if self._expired is not None and second % _SWEEP == 0:
+                self._forget(self._expired)
             if self._puller is None or not self._js.client.is_connected:
                 continue
             if not self._puller.lost:

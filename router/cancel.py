@@ -43,6 +43,9 @@ class Cancel:
             if not story.begun:
                 return None
             if story.snapshot.closed:
+                latest = story.snapshot.latest
+                if latest is not None and latest.status is DeliveryStatus.CANCELED:
+                    return Verdict(in_time=True, because="it was taken back")
                 return Verdict(in_time=False, because="it has ended already")
             try:
                 return await self._take_back(story)

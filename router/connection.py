@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from router.servers import addresses, tls_context
-from router.settings import NatsSettings
+from router.settings import NatsSettings, TlsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Connection:
             error_cb=self._error,
             user_credentials=str(settings.creds) if settings.creds else None,
             nkeys_seed=str(settings.nkey) if settings.nkey else None,
-            security=BaseSecurity(ssl_context=tls_context(settings.tls), use_ssl=True) if settings.tls else None,
+            security=_security(settings.tls) if settings.tls else None,
             logger=None,
         )
 
@@ -78,3 +78,10 @@ class Connection:
     async def _error(self, exc: Exception) -> None:
         if self._up:  # before, whoever waits for the first connection says it once
             log.warning("nats.error", why=str(exc) or type(exc).__name__)
+
+
+def _security(tls: TlsSettings) -> BaseSecurity:
+    try:
+        return BaseSecurity(ssl_context=tls_context(tls), use_ssl=True)
+    except OSError as exc:
+        raise ConnectionFailedError(f"nats.tls: a file cannot be read: {exc.strerror or exc}") from None

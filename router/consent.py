@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from channels.model import ChannelName, InboundMessage, Keyword, Recipient
 from policies.model import Step
 from router.clock import Clock
@@ -14,8 +16,9 @@ _STATE = {Keyword.STOP: OPTED_OUT, Keyword.START: OPTED_IN}
 class ConsentKeeper:
     """Records stops and starts with the scope that the configuration gives them."""
 
-    def __init__(self, consent: Consent, settings: ConsentSettings, clock: Clock) -> None:
+    def __init__(self, consent: Consent, settings: ConsentSettings, senders: Container[str], clock: Clock) -> None:
         self._consent = consent
+        self._senders = senders  #: the configured names
         self._settings = settings
         self._clock = clock
 
@@ -28,17 +31,16 @@ class ConsentKeeper:
         entry = ConsentEntry(scope, _STATE[message.keyword], self._clock(), "keyword", proof)
         await self._consent.record(message.from_, entry)
 
-    async def refused(self, recipient: Recipient, step: Step) -> None:
-        """The provider refused because the recipient has opted out there."""
+    async def refused(self, recipient: Recipient, step: Step, proof: str) -> None:
+        """The provider refused because the recipient has opted out there; `proof` names the attempt."""
         scope = self._scope(step.channel, step.sender)
-        proof = f"the provider refused a message from {step.sender}"
         await self._consent.record(recipient, ConsentEntry(scope, OPTED_OUT, self._clock(), "provider", proof))
 
     def _scope(self, channel: ChannelName, sender: str) -> str:
         match self._settings.stop_scope:
             case "channel":
                 return f"channel:{channel}"
-            case "sender":
+            case "sender" if sender in self._senders:
                 return f"sender:{sender}"
-            case "all":
+            case _:  # a stop to a sender that nobody configured is a stop all the same
                 return "all"

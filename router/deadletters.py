@@ -19,6 +19,8 @@ from router.clock import Clock, rfc3339
 from router.jetstream import MESSAGE_ID, JetStream
 from router.metrics import DEAD_LETTERS
 
+#: Bytes of a dead letter that are not the body.
+_HEADROOM = 32 * 1024
 _NAMESPACE = uuid.UUID("0a1f6f0b-5b0f-5f52-8a39-2c1d7a3f9e44")
 
 
@@ -61,7 +63,7 @@ class DeadLetters:
     async def all(self, stage: str = "*", source: str = "*") -> list[DeadLetter]:
         """Every dead letter that is still kept, oldest first."""
         stored = await self._js.history(subjects.DEADLETTERS, subjects.dead_letter(stage, source))
-        marks = await self._js.last_of_each(self._bucket.stream, self._bucket.subject("*"))
+        marks = await self._js.history(self._bucket.stream, self._bucket.subject("*"))
         states = {each.subject.rsplit(".", 1)[1]: json.loads(each.body) for each in marks}
         return [_with_state(json.loads(each.body), states) for each in stored]
 
@@ -90,6 +92,7 @@ class DeadLetters:
         """Store the whole event once, however often its handling is repeated; `sequence` is where it came from."""
         identity = str(uuid.uuid5(_NAMESPACE, f"{stage}.{sequence}.{subject}.{reason}"))
         text, encoding = _as_text(body)
+        room = self._js.client.max_payload - _HEADROOM - sum(len(k) + len(v) for k, v in headers.items())
         event = {
             "dead_letter_id": identity,
             "stage": stage,
@@ -100,7 +103,8 @@ class DeadLetters:
             "field": field,
             "subject": subject,
             "sequence": sequence,
-            "body": text,
+            "body": text[: max(0, room)],
+            "truncated": len(text) > room,
             "body_encoding": encoding,
             "headers": dict(headers),
             "recorded_at": rfc3339(self._clock()),

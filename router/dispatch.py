@@ -44,8 +44,16 @@ class Dispatch:
         )
         await self._leases.start()
 
+    async def pause(self) -> None:
+        """Begin no new attempt, and take no more senders."""
+        if self._leases:
+            self._leases.hold()
+        for queue in self.queues.values():
+            await queue.pause()
+
     async def stop(self) -> None:
         """Let what is in flight end, then give the senders up."""
+        await self.pause()
         await asyncio.gather(*(self._lost(sender) for sender in list(self.queues)))
         if self._leases:
             await self._leases.stop()

@@ -18,8 +18,12 @@ class Health:
     started: bool = False
     draining: bool = False
 
-    async def alive(self) -> WebhookReply:
-        """The event loop answers."""
+    async def alive(self, js: JetStream) -> WebhookReply:
+        """The event loop answers, and the connection to NATS has not been given up for good."""
+        if js.client.is_closed:
+            return as_json(
+                503, {"status": "closed", "problems": ["the connection to NATS is closed for good: restart"]}
+            )
         return as_json(200, {"status": "alive"})
 
     async def ready(self, js: JetStream, settings: Settings) -> WebhookReply:

@@ -35,7 +35,7 @@ TRY_AGAIN = WebhookReply(503, "text/plain", b"could not be stored; try again\n")
 STORED = WebhookReply(204)
 
 
-#: Seconds that the next part of a body may take: a webhook's body is one packet.
+#: Seconds that a whole body may take to arrive: a webhook's body is one packet.
 _PATIENCE = 10.0
 
 
@@ -114,18 +114,18 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     if not declared.isdigit() or int(declared) > limit:
         raise BodyTooLargeError
     parts, size = [], 0
-    while True:
-        async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_PATIENCE):
+        while True:
             message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BodyIncompleteError
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise BodyTooLargeError
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
+            if message["type"] == "http.disconnect":
+                raise BodyIncompleteError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise BodyTooLargeError
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts)
 
 
 async def respond(send: Send, reply: WebhookReply) -> None:

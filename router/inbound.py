@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import structlog
 from pydantic_core import to_json
 
-from channels.model import WHATSAPP, FromNumber, InboundMessage, Keyword, MessagingService, Sender
+from channels.model import WHATSAPP, FromNumber, InboundMessage, Keyword, Sender
 from router import subjects
 from router.clock import Clock, rfc3339
 from router.consent import ConsentKeeper
@@ -37,7 +37,7 @@ class Inbound:
         clock: Clock,
     ) -> None:
         self._js = js
-        self._by_address = {_address(sender): sender.name for sender in senders}
+        self._by_address = {address: sender.name for sender in senders for address in _addresses(sender)}
         self._consent = consent
         self._sessions = sessions
         self._settings = settings
@@ -101,14 +101,13 @@ class Inbound:
         return texts[message.keyword] or None
 
 
-def _address(sender: Sender) -> tuple[bool, str]:
-    """WhatsApp and SMS may share a number, so the channel belongs to the address."""
-    on_whatsapp = WHATSAPP in sender.channels
-    match sender.origin:
-        case FromNumber(value):
-            return on_whatsapp, value
-        case MessagingService(sid):
-            return on_whatsapp, sid
+def _addresses(sender: Sender) -> Iterator[tuple[bool, str]]:
+    """WhatsApp and the phone network may share a number, so the address space belongs to the address."""
+    address = sender.origin.value if isinstance(sender.origin, FromNumber) else sender.origin.sid
+    if WHATSAPP in sender.channels:
+        yield True, address
+    if sender.channels - {WHATSAPP}:
+        yield False, address
 
 
 def inbound_event(

@@ -28,11 +28,13 @@ from router.outbox import TRACEPARENT, Outbox, OutboxItem, about
 from router.recipients import Recipients
 from router.story import About, Snapshot, Story
 from router.timers import Kind, Timers
-from router.wire import InvalidNotificationError, Notification, parse_notification
+from router.wire import InvalidNotificationError, Notification, parse_notification, too_large
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 50_000  #: ids
+#: Bytes that headers may add to a notification on its way, the story of many attempts included.
+HEADROOM = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,9 @@ class Intake:
         policy: Callable[[], Policy],
         channels: Collection[ChannelName],
         clock: Clock,
+        max_body: int,
     ) -> None:
+        self._max_body = max_body  #: bytes of a notification
         self._ledger = ledger
         self._outbox = outbox
         self._timers = timers
@@ -104,6 +108,7 @@ class Intake:
             await self._bury(received, Reason.BAD_SUBJECT, str(exc))
             return
         try:
+            self._check_size(received.body)
             notification = parse_notification(received.body)
             request = self._request(notification, origin)
         except InvalidNotificationError as exc:
@@ -111,6 +116,11 @@ class Intake:
             return
         incoming = _Incoming(received, origin, notification, request)
         await self._follow(incoming, await self._story_so_far(incoming))
+
+    def _check_size(self, body: bytes) -> None:
+        """What is published once with few headers must fit once more, with ours."""
+        if len(body) > self._max_body:
+            raise too_large(body, self._max_body)
 
     def _request(self, notification: Notification, origin: subjects.Origin) -> RoutingRequest:
         if notification.channel is not None and notification.channel not in self._channels:
@@ -241,7 +251,7 @@ class Intake:
 
     async def _refuse(self, received: Received, origin: subjects.Origin, error: InvalidNotificationError) -> None:
         """Malformed: a dead letter that holds it whole and, where it names an id, an event for its publisher."""
-        reason = Reason.INVALID if error.notification_id else Reason.UNREADABLE
+        reason = error.reason
         await self._bury(received, reason, error.message, field=error.field, notification_id=error.notification_id)
         if error.notification_id is None:
             return
@@ -249,7 +259,7 @@ class Intake:
         nobody = About(
             origin.source, error.notification_id, origin.lane, None, None, {}, received.headers.get(TRACEPARENT)
         )
-        await self._append_refusal(story, story.about or nobody, Reason.INVALID, error.message, received.sequence)
+        await self._append_refusal(story, story.about or nobody, reason, error.message, received.sequence)
 
     async def _append_refusal(self, story: Story, repeats: About, reason: Reason, message: str, sequence: int) -> None:
         while sequence not in story.snapshot.refused:
@@ -263,7 +273,9 @@ class Intake:
                 "facts": {},
                 "trace": [{"rule": "intake", "matched": True, "because": message}],
             }
-            happening = Happening("rejected", self._clock(), final=True, reason=reason, decision=decision)
+            # Under an id whose notification is still on its way, this is not the end of it.
+            final = story.snapshot.closed or not story.begun
+            happening = Happening("rejected", self._clock(), final=final, reason=reason, decision=decision)
             snapshot = story.snapshot.refusing(sequence)
             try:
                 await self._ledger.append(repeats, happening, snapshot, after=story.sequence)

@@ -11,6 +11,7 @@ said no: nothing was stored) and `StoreUnavailableError` (no answer: it may or m
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import time
@@ -21,6 +22,8 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+
+from router.tasks import keep_running
 
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
@@ -67,9 +70,10 @@ class Stored:
 class JetStream:
     """Requests over one shared reply inbox."""
 
-    def __init__(self, client: Client, *, timeout: float = 2.0) -> None:
+    def __init__(self, client: Client, *, timeout: float = 2.0, replicated: bool = False) -> None:
         self.client = client
         self._timeout = timeout
+        self._get = self._get_from_leader if replicated else self._direct_get
         self._prefix = ""
         self._ids = itertools.count(1)
         self._waiting: dict[str, _Waiting] = {}
@@ -86,7 +90,7 @@ class JetStream:
         """Subscribe to the reply inbox."""
         self._prefix = self.client.new_inbox() + "."
         await self.client.subscribe(self._prefix + "*", cb=self._on_reply, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._sweeper = asyncio.create_task(self._sweep(), name="jetstream-timeouts")
+        self._sweeper = keep_running("jetstream-timeouts", self._sweep)
 
     async def stop(self) -> None:
         """Stop waiting; whoever still waits is told that the store is unavailable."""
@@ -131,7 +135,7 @@ class JetStream:
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """The newest message whose subject matches the filter, in one round trip; None when there is none."""
-        return await self._direct_get(stream, {"last_by_subj": subject})
+        return await self._get(stream, {"last_by_subj": subject})
 
     async def last_of_each(self, stream: str, subject: str) -> list[Stored]:
         """The last message of every subject that matches the filter, in one round trip."""
@@ -139,7 +143,7 @@ class JetStream:
 
     async def at(self, stream: str, sequence: int) -> Stored | None:
         """The message with this sequence; None when it is gone."""
-        return await self._direct_get(stream, {"seq": sequence})
+        return await self._get(stream, {"seq": sequence})
 
     async def _direct_get(self, stream: str, request: Mapping[str, Any]) -> Stored | None:
         reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), None)
@@ -149,6 +153,16 @@ class JetStream:
         if status is not None:
             raise StoreRefusedError(f"direct get from {stream} answered {status}")
         return _stored(reply)
+
+    async def _get_from_leader(self, stream: str, request: Mapping[str, Any]) -> Stored | None:
+        """Slower, and never stale: with replicas, any of them answers a direct get, one or two in a hundred too old."""
+        reply = await self._request(f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps(request).encode(), None)
+        answer = json.loads(reply.data)
+        if error := answer.get("error"):
+            if error.get("code") == int(_NOT_FOUND):
+                return None
+            _raise_for(error)
+        return _stored_at_leader(answer["message"])
 
     async def history(self, stream: str, subject: str, *, start: int = 1, limit: int = 1000) -> list[Stored]:
         """All messages whose subject matches the filter, in order.
@@ -184,6 +198,9 @@ class JetStream:
         """
         if not self.client.is_connected:
             raise StoreUnavailableError("not connected to NATS")
+        if (size := len(body) + _size_of(headers)) > self.client.max_payload:
+            # The server closes the connection of whoever sends more, and nats-py never opens it again.
+            raise StoreRefusedError(f"{size} bytes are more than NATS takes in one message")
         try:
             await self.client.publish(subject, body, reply=reply, headers=headers)
         except (NatsError, OSError) as exc:
@@ -268,6 +285,11 @@ class _Batch:
 _Waiting = _Single | _Batch
 
 
+def _size_of(headers: Mapping[str, str] | None) -> int:
+    """Bytes of the header block, which the server counts as payload."""
+    return 14 + sum(len(name) + len(value) + 4 for name, value in headers.items()) if headers else 0
+
+
 def _sequence_of(reply: Msg) -> int:
     answer = json.loads(reply.data)
     _raise_for(answer.get("error"))
@@ -292,6 +314,13 @@ def _stored(reply: Msg) -> Stored:
         headers=headers,
         body=reply.data,
     )
+
+
+def _stored_at_leader(message: Mapping[str, Any]) -> Stored:
+    block = base64.b64decode(message.get("hdrs", "")).decode()
+    headers = dict(line.split(": ", 1) for line in block.split("\r\n")[1:] if ": " in line)
+    body = base64.b64decode(message.get("data", ""))
+    return Stored(message["subject"], message["seq"], message["time"], headers, body)
 
 
 Handler = Callable[[Msg], None]
@@ -340,15 +369,16 @@ class Puller:
             self._prefix + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
         )
         self._forget_reconnects = self._js.when_reconnected(self._begin_anew)
-        self._task = asyncio.create_task(self._loop(), name=f"pull-{self.name}")
+        self._task = keep_running(f"pull-{self.name}", self._loop)
 
     async def stop(self) -> None:
         """Ask for nothing more; what is still under way is delivered again to somebody else."""
         self._forget_reconnects()
         if self._task:
             self._task.cancel()
-        if self._subscription is not None and self._js.client.is_connected:
-            await self._subscription.unsubscribe()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and self._js.client.is_connected:
+            await subscription.unsubscribe()
 
     @property
     def lost(self) -> bool:

@@ -11,13 +11,15 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from router.buckets import Bucket
 from router.jetstream import JetStream, StoreError, WrongSequenceError
+from router.tasks import keep_running
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,7 @@ class Presence:
 
     async def leave(self) -> None:
         """This router stops."""
-        await self._bucket.delete(f"{_PRESENCE}.{self._instance}")
+        await self._bucket.delete(f"{_PRESENCE}.{self._instance}", ttl=self._seconds)
 
     async def routers(self) -> list[str]:
         """Those that live."""
@@ -71,7 +73,7 @@ class Leases:
         seconds: float,
         *,
         gained: Callable[[str], Awaitable[None]],
-        lost: Callable[[str], Awaitable[None]],
+        lost: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
         self._js = js
         self._bucket = Bucket(js, bucket)
@@ -82,6 +84,7 @@ class Leases:
         self._gained = gained
         self._lost = lost
         self._held: dict[str, _Held] = {}
+        self._draining: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -91,14 +94,20 @@ class Leases:
 
     async def start(self) -> None:
         """Join, and take the senders that are this router's."""
-        self._task = asyncio.create_task(self._loop(), name="leases")
+        self._task = keep_running("leases", self._loop)
+
+    def hold(self) -> None:
+        """Take and renew nothing more."""
+        if self._task:
+            self._task.cancel()
 
     async def stop(self) -> None:
         """Give everything up, so that others need not wait for it to expire."""
-        if self._task:
-            self._task.cancel()
+        self.hold()
         for sender in list(self._held):
             await self._give_up(sender)
+        if self._draining:
+            await asyncio.wait(self._draining)
         try:
             await self._presence.leave()
         except StoreError:
@@ -111,7 +120,7 @@ class Leases:
                 await self._round()
             except StoreError as exc:
                 log.warning("leases.unavailable", why=str(exc))
-            await self._drop_outdated()
+            self._drop_outdated()
             await asyncio.sleep(max(0.05, self._seconds / 4 - (time.monotonic() - started)))
 
     async def _round(self) -> None:
@@ -134,11 +143,11 @@ class Leases:
 
     async def _renew(self, sender: str) -> None:
         if not await self._write(sender, self._instance, self._held[sender].revision):
-            await self._forget(sender, "taken by another router")
+            self._forget(sender, "taken by another router")
 
     async def _give_up(self, sender: str) -> None:
         revision = self._held[sender].revision
-        await self._forget(sender, "another router ranks higher, or this one stops")
+        self._forget(sender, "another router ranks higher, or this one stops")
         try:
             await self._bucket.put(f"{_LEASE}.{sender}", b'{"owner": ""}', ttl=self._seconds, expect=revision)
         except StoreError:
@@ -154,15 +163,18 @@ class Leases:
         self._held[sender] = _Held(revision, until)
         return True
 
-    async def _drop_outdated(self) -> None:
+    def _drop_outdated(self) -> None:
         now = time.monotonic()
         for sender in [sender for sender, held in self._held.items() if held.until < now]:
-            await self._forget(sender, "could not be renewed in time")
+            self._forget(sender, "could not be renewed in time")
 
-    async def _forget(self, sender: str, why: str) -> None:
+    def _forget(self, sender: str, why: str) -> None:
+        """Its queue drains by itself: waiting for that would let the other leases and the sign of life expire."""
         del self._held[sender]
         log.info("lease.lost", sender=sender, why=why)
-        await self._lost(sender)
+        task = asyncio.create_task(self._lost(sender), name=f"drain-{sender}")
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
 
 
 def ranked(sender: str, routers: Sequence[str]) -> str | None:

@@ -46,6 +46,7 @@ class Listener:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing that a proxy says is believed: signatures cover the configured URL
+            timeout_graceful_shutdown=5,  # a webhook is one packet; whoever drips it in does not hold up a drain
             timeout_keep_alive=65,  # longer than load balancers keep a connection, so that they close it first
             h11_max_incomplete_event_size=64 * 1024,
             backlog=_BACKLOG,

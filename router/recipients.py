@@ -106,13 +106,20 @@ class Consent:
 
         def change(stored: bytes | None) -> bytes:
             rows = json.loads(stored) if stored else []
-            if entry.as_dict() not in rows:
-                rows.append(entry.as_dict())
+            said = entry.as_dict()
+            # A repeated webhook brings the same statement at a later time: the first one counts.
+            if not any(_same(row, said) for row in rows):
+                rows.append(said)
             return json.dumps(rows[-_HISTORY:]).encode()
 
         key = self._hasher.recipient(recipient)
         written = await self._bucket.change(key, change)
         self.mirror.note(key, written.value, written.revision)
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    keys = ("scope", "state", "via", "proof") if one["via"] in {"keyword", "provider"} else tuple(one)
+    return all(one.get(key) == other.get(key) for key in keys)
 
 
 def _decode_consent(value: bytes) -> tuple[ConsentEntry, ...]:
@@ -127,7 +134,7 @@ class Sessions:
         self._clock = clock
         self._length = timedelta(hours=settings.hours) - timedelta(seconds=settings.margin)
         self._bucket = Bucket(js, prefix + topology.SESSIONS)
-        self.mirror: Mirror[datetime] = Mirror(js, self._bucket, _decode_session)
+        self.mirror: Mirror[datetime] = Mirror(js, self._bucket, _decode_session, lambda end: end <= clock())
 
     def ends(self, sender: str, recipient: Recipient) -> datetime | None:
         """When the open session ends, margin taken off; None when none is open."""

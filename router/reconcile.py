@@ -11,7 +11,7 @@ several equal attempts one for one, each to one attempt only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +22,7 @@ from channels.model import ChannelName, OnUnknown, Sender
 from channels.port import Channel, Finder, FoundMessage
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
+from policies.engine import Policy
 from router.archive import Archive
 from router.attribution import Attribution
 from router.clock import Clock, rfc3339
@@ -56,6 +57,7 @@ class Reconcile:
     channels: Mapping[ChannelName, Channel]
     senders: Mapping[str, Sender]
     hasher: Hasher
+    policy: Callable[[], Policy]
     settings: ReconcileSettings
     attempts_per_step: int
     clock: Clock
@@ -133,11 +135,12 @@ class Reconcile:
 
     async def _settle(self, story: Story, attempt: Attempt, item: OutboxItem) -> None:
         """Neither a callback nor the list knows it: the notification says what is the lesser evil."""
-        choice = item.notification.on_unknown or OnUnknown.RETRY
+        choice = item.notification.on_unknown or self.policy().on_unknown(item.notification.category)
         if choice is OnUnknown.HOLD:
             await self._hold(story, item, "nobody can say whether it was sent, and on_unknown is hold")
             return
-        moved = attempt.moved(DeliveryStatus.FAILED, None, self._move(choice, story.snapshot, attempt, item))
+        move = self._move(choice, story.snapshot, attempt, item)
+        moved = replace(attempt.moved(DeliveryStatus.FAILED, None, move), settled=True)
         error = OutcomeUnknownError("no callback came and the provider's list does not show it").as_provider_error()
         happening = replace(self._happening(item, "failed"), reason=Reason.NOT_FOUND, error=error)
         await self._append(story, item, happening, moved)

@@ -13,6 +13,7 @@ from router.follow_up import FollowUp
 from router.intake import Intake, Received
 from router.jetstream import JetStream
 from router.reconcile import ATTEMPT, Reconcile
+from router.wire import InvalidNotificationError, parse_notification
 
 
 class NotReplayableError(Exception):
@@ -50,10 +51,13 @@ class Replay:
         subject = str(letter.event["subject"])
         match subject.partition(".")[0]:
             case "notifications":
+                _check_readable(letter.body)
                 sequence = int(letter.event["sequence"])
                 headers = letter.event["headers"]
                 await self.intake.take(Received(subject, sequence, letter.body, headers, redelivered=True))
                 return "read again; see the delivery events for what came of it"
+            case "deliveries" if letter.event["stage"] == "stuck":
+                raise NotReplayableError("only the provider knows; look there and resolve it by hand")
             case "deliveries":
                 await self.follow_up.on_event(letter.body)
                 return "followed up again"
@@ -63,7 +67,10 @@ class Replay:
                     return "sent again as a new attempt"
                 return "nothing to do: its outcome is known by now"
             case "outbox" | "wake":
-                await self.js.publish(subject, letter.body, dict(letter.event["headers"]))
+                headers = {
+                    name: value for name, value in letter.event["headers"].items() if not name.startswith("Nats-")
+                }
+                await self.js.publish(subject, letter.body, headers)
                 return "put back into its queue"
             case _:
                 raise NotReplayableError(f"nothing is known about replaying {subject!r}; resolve it by hand")
@@ -83,3 +90,11 @@ class Replay:
     def _held(letter: DeadLetter) -> tuple[str, str, int]:
         event = letter.event
         return str(event["source"]), str(event["notification_id"]), int(event["headers"][ATTEMPT])
+
+
+def _check_readable(body: bytes) -> None:
+    """A malformed notification stays malformed: its publisher has to mend it."""
+    try:
+        parse_notification(body)
+    except InvalidNotificationError as exc:
+        raise NotReplayableError(f"it is as malformed as before ({exc.message}); publish it mended") from None

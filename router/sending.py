@@ -21,6 +21,7 @@ from router.outbox import item_of
 from router.pacing import LaneChooser, Pacer
 from router.rendering import content_of
 from router.settings import DispatchSettings
+from router.tasks import keep_running
 from router.workers import Settler
 
 log = structlog.get_logger(__name__)
@@ -64,16 +65,20 @@ class SenderQueue:
         for puller in self._pullers.values():
             await puller.start()
         self._tasks = [
-            asyncio.create_task(self._run(), name=f"send-{self._sender.name}"),
-            asyncio.create_task(self._stay_alive(), name=f"alive-{self._sender.name}"),
+            keep_running(f"send-{self._sender.name}", self._run),
+            keep_running(f"alive-{self._sender.name}", self._stay_alive),
         ]
 
-    async def stop(self, within: float) -> None:
-        """Take nothing new, let what is in flight end, give back what waits."""
+    async def pause(self) -> None:
+        """Take nothing new and begin nothing new."""
         for puller in self._pullers.values():
             await puller.stop()
         if self._tasks:
             self._tasks[0].cancel()
+
+    async def stop(self, within: float) -> None:
+        """Take nothing new, let what is in flight end, give back what waits."""
+        await self.pause()
         for lane in self._waiting.values():
             while lane:
                 await self._settler.give_back(lane.popleft(), 0.0)

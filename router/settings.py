@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -74,6 +75,15 @@ class NatsSettings(Section):
     replicas: Annotated[int, Field(ge=1, le=5)] = Field(1, description="copies of every stream and bucket")
     timeout: Annotated[float, Field(gt=0)] = Field(2.0, description="seconds to wait for an answer")
     name: str = Field("pointsman", description="shown in the server's list of connections")
+
+    @model_validator(mode="after")
+    def _usable(self) -> NatsSettings:
+        for url in self.servers:
+            try:
+                urlsplit(url if "://" in url else f"nats://{url}").port  # noqa: B018 - reading it is the check
+            except ValueError:
+                raise ValueError("url must be nats://host:port") from None
+        return self
 
     @property
     def servers(self) -> list[str]:

@@ -49,11 +49,17 @@ class Attempt:
     provider_message_id: str | None = None
     #: What was decided when it failed: "retry@<RFC 3339>", "step@<index>", "give_up"; empty while nothing was.
     next: str = ""
+    settled: bool = False  #: its outcome stayed unknown, and `on_unknown` decided that it was not sent
+
+    @property
+    def guessed(self) -> bool:
+        """It counts as failed because nobody knew of it, not because anybody refused it: a report overrules that."""
+        return self.status is DeliveryStatus.FAILED and self.settled
 
     def moved(self, status: DeliveryStatus, provider_message_id: str | None, next_move: str = "") -> Attempt:
         """After one more event."""
         known = provider_message_id or self.provider_message_id
-        return replace(self, status=status, provider_message_id=known, next=next_move)
+        return replace(self, status=status, provider_message_id=known, next=next_move, settled=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,9 @@ class Snapshot:
     def dump(self) -> str:
         """For the header: compact, ASCII, versioned."""
         steps = [[step.channel, step.form, step.sender, step.content_sid, step.language] for step in self.plan]
-        attempts = [[a.number, a.step, a.status, a.begun, a.provider_message_id, a.next] for a in self.attempts]
+        attempts = [
+            [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled)] for a in self.attempts
+        ]
         until = rfc3339(self.until) if self.until else None
         row = [1, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events, until]
         return json.dumps([*row, list(self.refused)], separators=(",", ":"))
@@ -123,8 +131,8 @@ class Snapshot:
 
 
 def _attempt(row: list[Any]) -> Attempt:
-    number, step, status, begun, provider_message_id, move = row
-    return Attempt(number, step, DeliveryStatus(status), begun, provider_message_id, move)
+    number, step, status, begun, provider_message_id, move, settled = row
+    return Attempt(number, step, DeliveryStatus(status), begun, provider_message_id, move, bool(settled))
 
 
 def _step(row: list[Any]) -> Step:

@@ -7,10 +7,11 @@ without receipts leaves a message at `sent` for ever: after `tracking.receipt_wa
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import structlog
 from nats.aio.msg import Msg
@@ -21,6 +22,7 @@ from channels.port import Channel, Fetcher
 from channels.reasons import Reason
 from channels.status import TERMINAL, DeliveryStatus
 from router.clock import Clock
+from router.deadletters import DeadLetters
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
 from router.recipients import Hasher
@@ -44,22 +46,42 @@ class Stuck:
     hasher: Hasher
     settings: TrackingSettings
     clock: Clock
+    dead_letters: DeadLetters
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def on_accepted(self, msg: Msg) -> None:
         """An `accepted` event of the log; put off until it is old enough to be worth a question."""
         event = json.loads(msg.data)
         age = self._seconds_since(datetime.fromisoformat(event["recorded_at"]))
-        if age < self.settings.stuck_after:
-            raise LaterError("not old enough", self.settings.stuck_after - age)
+        await self._until_old_enough(self.settings.stuck_after - age)
         story = await self.ledger.read(event["source"], event["notification_id"])
         attempt = story.snapshot.attempt(event["attempt"])
         if attempt is None or attempt.status in TERMINAL or attempt.provider_message_id is None:
             return
         if story.snapshot.closed and attempt.status is DeliveryStatus.SENT:
             return  # its carrier has no receipts, and that was said
-        await self._ask(story, attempt, age)
+        await self._ask(story, attempt, msg)
 
-    async def _ask(self, story: Story, attempt: Attempt, age: float) -> None:
+    async def stop(self) -> None:
+        """Wait for nothing more: what is too young is looked at by another router."""
+        self.stopping.set()
+
+    async def _until_old_enough(self, seconds: float) -> None:
+        """Acceptances come in order, so while the oldest is too young, nothing behind it is due.
+
+        Waiting here holds the few that are being looked at. Giving them back to come again later would hold as many as
+        the consumer may have pending, and no lost callback behind those would ever be made up for.
+        """
+        if seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
+        raise LaterError("the router stops", 0.0)
+
+    async def _ask(self, story: Story, attempt: Attempt, msg: Msg) -> None:
         fetcher: object = self.channels.get(story.snapshot.plan[attempt.step].channel)
         if not isinstance(fetcher, Fetcher):
             return
@@ -68,7 +90,11 @@ class Stuck:
             report = await fetcher.fetch(ProviderMessageId(attempt.provider_message_id))
         except SendError as exc:
             log.warning("stuck.cannot_ask", **_keys(story, attempt), why=exc.message)
-            raise LaterError("the provider could not be asked", _ASK_AGAIN) from exc
+            if exc.retryable:
+                raise LaterError("the provider could not be asked", _ASK_AGAIN) from exc
+            await self._bury(story, msg, exc)
+            return
+        age = self._seconds_since(datetime.fromtimestamp(attempt.begun, UTC))
         await self.tracking.record(replace(report, ref=self._ref(story, attempt)))
         if report.status in TERMINAL:
             log.info("stuck.resolved", **_keys(story, attempt), status=report.status)
@@ -76,6 +102,20 @@ class Stuck:
             await self._no_receipt(story, attempt, report)
         else:
             raise LaterError("still under way at the provider", max(1.0, self.settings.stuck_after))
+
+    async def _bury(self, story: Story, msg: Msg, error: SendError) -> None:
+        """The provider will not say: a person may find out."""
+        await self.dead_letters.keep(
+            "stuck",
+            story.source,
+            sequence=msg.metadata.sequence.stream,
+            subject=msg.subject,
+            body=msg.data,
+            headers=msg.headers or {},
+            reason=error.reason,
+            message=f"accepted, no final status since, and the provider does not tell: {error.message}",
+            notification_id=story.notification_id,
+        )
 
     async def _no_receipt(self, story: Story, attempt: Attempt, report: StatusReport) -> None:
         """`sent` is the last word: say so once, and close the story."""

@@ -28,6 +28,7 @@ FOLLOWED = ("failed", "undelivered", "unknown", "canceled")
 
 _DAY = 86_400 * 10**9  # nanoseconds
 _SECOND = 10**9
+_REPEATS = 6 * 3600 * _SECOND
 #: The server cannot change these on an existing stream.
 _FIXED = ("retention", "storage")
 
@@ -69,10 +70,16 @@ def streams(settings: Settings) -> list[StreamPlan]:
             ("timers.>", "wake.>"),
             {"retention": "workqueue", "allow_msg_schedules": True, "allow_msg_ttl": True, "allow_rollup_hdrs": True},
         ),
-        StreamPlan(subjects.INBOUND, ("inbound.>",), {"max_age": int(ages.inbound_max_age * _DAY)}),
-        StreamPlan(subjects.DEADLETTERS, ("deadletters.>",), {"max_age": int(ages.deadletters_max_age * _DAY)}),
+        _kept_once(subjects.INBOUND, "inbound.>", ages.inbound_max_age),
+        _kept_once(subjects.DEADLETTERS, "deadletters.>", ages.deadletters_max_age),
         *(bucket_stream(settings.streams.bucket_prefix + name) for name in BUCKETS),
     ]
+
+
+def _kept_once(name: str, subject: str, days: float) -> StreamPlan:
+    """A stream whose messages carry an id; whoever repeats one may be hours late."""
+    age = int(days * _DAY)
+    return StreamPlan(name, (subject,), {"max_age": age, "duplicate_window": min(age, _REPEATS)})
 
 
 def bucket_stream(bucket: str) -> StreamPlan:

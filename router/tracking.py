@@ -13,11 +13,13 @@ from enum import Enum
 
 import structlog
 
-from channels.errors import BY_CLASS
+from channels.address import parse_recipient
+from channels.errors import BY_CLASS, RecipientOptedOutError
 from channels.model import StatusReport
 from channels.reasons import Reason
 from channels.status import ARRIVED, ENDED_BADLY, DeliveryStatus, advances
 from router.clock import Clock
+from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
@@ -46,6 +48,7 @@ class Tracking:
     ledger: Ledger
     hasher: Hasher
     mover: Mover
+    consent: ConsentKeeper
     clock: Clock
 
     async def record(self, report: StatusReport) -> Outcome:
@@ -59,6 +62,8 @@ class Tracking:
             "callback." + outcome.value,
             provider_message_id=report.provider_message_id,
             provider_status=report.provider_status,
+            status=report.status,
+            code=report.error.code if report.error else None,
             **({"source": ref.source, "notification_id": ref.notification_id, "attempt": ref.attempt} if ref else {}),
         )
         return outcome
@@ -72,8 +77,9 @@ class Tracking:
             attempt = story.snapshot.attempt(ref.attempt)
             if attempt is None or not _same_message(attempt, report):
                 return Outcome.STRANGE
-            if not advances(attempt.status, status):
+            if not advances(attempt.status, status) and not attempt.guessed:
                 return Outcome.REPEATED
+            await self._heed_opt_out(story, attempt, report)
             try:
                 await self._append(story, attempt, report, status)
             except ConflictError:
@@ -86,8 +92,17 @@ class Tracking:
         expected = self.hasher.token(report.ref.source, report.ref.notification_id, report.ref.attempt)
         return hmac.compare_digest(expected.encode(), report.ref.token.encode())
 
+    async def _heed_opt_out(self, story: Story, attempt: Attempt, report: StatusReport) -> None:
+        if report.error is None or report.error.error_class != RecipientOptedOutError.error_class:
+            return
+        assert story.about is not None
+        if story.about.recipient is not None:
+            proof = f"the provider refused message {report.provider_message_id}"
+            step = story.snapshot.plan[attempt.step]
+            await self.consent.refused(parse_recipient(story.about.recipient), step, proof)
+
     async def _append(self, story: Story, attempt: Attempt, report: StatusReport, status: DeliveryStatus) -> None:
-        if attempt.status in _BEFORE_ACCEPTED:
+        if attempt.status in _BEFORE_ACCEPTED or attempt.guessed:
             story, attempt = await self._reveal(story, attempt, report)
             if not advances(attempt.status, status):
                 return
@@ -134,7 +149,8 @@ class Tracking:
     def _moment(self, story: Story, report: StatusReport) -> datetime:
         """When the provider says it happened; some say whole minutes, and nothing happens before its cause."""
         said = report.reported_at
-        return said if said is not None and story.at is not None and said >= story.at else self.clock()
+        now = self.clock()
+        return min(said, now) if said is not None and story.at is not None and said >= story.at else now
 
 
 def _same_message(attempt: Attempt, report: StatusReport) -> bool:

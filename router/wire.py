@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -48,6 +49,20 @@ class InvalidNotificationError(Exception):
         self.field = field
         self.notification_id = notification_id  #: where the body names a usable one
 
+    @property
+    def reason(self) -> Reason:
+        """For the dead letter and the event."""
+        return Reason.INVALID if self.notification_id else Reason.UNREADABLE
+
+
+class TooLargeError(InvalidNotificationError):
+    """More bytes than the router can pass on."""
+
+    @property
+    def reason(self) -> Reason:
+        """Whatever else may be wrong with it."""
+        return Reason.TOO_LARGE
+
 
 def _rfc3339(value: Any) -> Any:
     if isinstance(value, datetime):
@@ -64,8 +79,14 @@ def _https(url: str) -> str:
     return url
 
 
+@cache
+def _zones() -> frozenset[str]:
+    """Every IANA name: read from the disk once, not for each notification."""
+    return frozenset(available_timezones())
+
+
 def _zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _zones():
         raise ValueError("not an IANA time zone; write for example Europe/Berlin")
     return name
 
@@ -185,7 +206,11 @@ class Notification(Strict):
 
     def fingerprint(self) -> str:
         """Equal for equal content, however it was written; stored for as long as the log, so its form is versioned."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        said = self.model_dump(exclude_defaults=True, exclude={"to", "region"})
+        # What is equal is written equally: one number in two spellings, one moment in two offsets.
+        said = {key: value.astimezone(UTC) if isinstance(value, datetime) else value for key, value in said.items()}
+        said["recipient"] = self.recipient().address
+        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
         return "1:" + hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
     def recipient(self) -> Recipient:
@@ -228,6 +253,12 @@ def parse_notification(body: bytes) -> Notification:
         raise _explain(exc, body) from None
     except (ValueError, RecursionError):
         raise InvalidNotificationError("the body is no JSON that can be read") from None
+
+
+def too_large(body: bytes, limit: int) -> TooLargeError:
+    """A notification that cannot be passed on."""
+    message = f"the notification has {len(body)} bytes and {limit} are the most that can be passed on"
+    return TooLargeError(message, None, _usable_id(body))
 
 
 def _explain(exc: ValidationError, body: bytes) -> InvalidNotificationError:
@@ -380,5 +411,6 @@ class DeadLetterEvent(BaseModel):
     sequence: int = Field(description="its place in that stream")
     body: str = Field(description="the whole body, as text where it is UTF-8")
     body_encoding: Literal["utf-8", "base64"]
+    truncated: bool = Field(description="the body was too large to repeat; it stands whole at subject and sequence")
     headers: dict[str, str]
     recorded_at: datetime

@@ -22,7 +22,7 @@ from router.dispatch import Dispatch
 from router.follow_up import FollowUp
 from router.http import WebhookApp
 from router.inbound import Inbound
-from router.intake import Intake
+from router.intake import HEADROOM, Intake
 from router.jetstream import JetStream
 from router.leases import Presence
 from router.ledger import Ledger
@@ -100,7 +100,7 @@ class Parts:
 
     @cached_property
     def consent_keeper(self) -> ConsentKeeper:
-        return ConsentKeeper(self.consent, self.settings.consent, utc_now)
+        return ConsentKeeper(self.consent, self.settings.consent, self.senders, utc_now)
 
     @cached_property
     def mover(self) -> Mover:
@@ -119,6 +119,7 @@ class Parts:
             policy=self.policy,
             channels=self.providers.plugins.keys(),
             clock=utc_now,
+            max_body=self.js.client.max_payload - HEADROOM,
         )
 
     @cached_property
@@ -155,7 +156,7 @@ class Parts:
 
     @cached_property
     def tracking(self) -> Tracking:
-        return Tracking(self.ledger, self.hasher, self.mover, utc_now)
+        return Tracking(self.ledger, self.hasher, self.mover, self.consent_keeper, utc_now)
 
     @cached_property
     def inbound(self) -> Inbound:
@@ -178,6 +179,7 @@ class Parts:
             channels=self.providers.channels,
             senders=self.senders,
             hasher=self.hasher,
+            policy=self.policy,
             settings=self.settings.reconcile,
             attempts_per_step=self.settings.retry.attempts,
             clock=utc_now,
@@ -194,7 +196,7 @@ class Parts:
     @cached_property
     def stuck(self) -> Stuck:
         channels, settings = self.providers.channels, self.settings.tracking
-        return Stuck(self.ledger, self.tracking, channels, self.hasher, settings, utc_now)
+        return Stuck(self.ledger, self.tracking, channels, self.hasher, settings, utc_now, self.dead_letters)
 
     @cached_property
     def advisories(self) -> Advisories:

@@ -142,9 +142,13 @@ class Worker:
         await self._puller.start()
         self._alive = asyncio.create_task(self._stay_alive(), name=f"alive-{self._puller.name}")
 
+    async def pause(self) -> None:
+        """Take nothing new."""
+        await self._puller.stop()
+
     async def stop(self, within: float) -> None:
         """Take nothing new and let what is under way end, for so many seconds."""
-        await self._puller.stop()
+        await self.pause()
         if self._running:
             await asyncio.wait(list(self._running), timeout=within)
         if self._alive:

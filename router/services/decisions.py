@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_json
-
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
 from router import subjects
@@ -40,7 +38,7 @@ class DecisionDesk:
         envelope = request if "notification" in request else {"notification": request}
         lane, source = a_lane(envelope), a_source({"source": "explain", **envelope})
         try:
-            notification = parse_notification(to_json(envelope["notification"]))
+            notification = parse_notification(json.dumps(envelope["notification"]).encode())
             wanted = notification.as_request(source, lane)
         except InvalidNotificationError as exc:
             raise BadRequestError(exc.message, exc.field) from None

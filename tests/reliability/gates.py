@@ -74,7 +74,7 @@ class Gates:
         finally:
             self.waiting.remove(gate)
 
-    def open(self, gate: Gate, fate: Fate = Fate.TAKEN) -> None:
+    def open(self, gate: Gate, fate: Fate) -> None:
         """Let it pass when the loop runs next."""
         gate.opened.set_result(fate)
 

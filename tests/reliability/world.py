@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -89,6 +90,7 @@ class Process:
         archive, self.outbox, timers = Archive(store), Outbox(store), Timers(store)
         dead_letters = DeadLetters(store, clock, "deadletters")
         senders = {sender.name: sender for sender in SENDERS}
+        keeper = ConsentKeeper(consent, ConsentSettings(), senders, clock)
         self.intake = Intake(
             ledger=ledger,
             outbox=self.outbox,
@@ -97,6 +99,7 @@ class Process:
             recipients=recipients,
             policy=lambda: POLICY,
             channels=world.channels.keys(),
+            max_body=100_000,
             clock=clock,
         )
         self.attempts = Attempts(
@@ -104,7 +107,7 @@ class Process:
             channels=world.channels,
             senders=senders,
             recipients=recipients,
-            consent=ConsentKeeper(consent, ConsentSettings(), clock),
+            consent=keeper,
             hasher=HASHER,
             mover=mover,
             clock=clock,
@@ -120,11 +123,12 @@ class Process:
             channels=world.channels,
             senders=senders,
             hasher=HASHER,
+            policy=lambda: POLICY,
             settings=ReconcileSettings(wait=WAIT, settle=SETTLE),
             attempts_per_step=5,
             clock=clock,
         )
-        self.tracking = Tracking(ledger, HASHER, mover, clock)
+        self.tracking = Tracking(ledger, HASHER, mover, keeper, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, clock)
         self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile)
 
@@ -132,8 +136,9 @@ class Process:
 class World:
     """Time, the store, the provider, two processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, fates: Iterable[Fate] = ()) -> None:
         self.now = NOW
+        self._fates = deque(fates)  #: of the first requests to send; every later one is taken
         self.loop = asyncio.new_event_loop()
         self.gates = Gates(self.clock)
         self.store = GatedStore(self.gates, self.clock)
@@ -169,8 +174,12 @@ class World:
         process.tasks.add(self.loop.create_task(task()))
         self.run()
 
-    def pass_gate(self, gate: Gate, fate: Fate = Fate.TAKEN) -> None:
+    def pass_gate(self, gate: Gate) -> None:
         """Let one step happen, and everything up to the next gate."""
+        is_request = gate.kind is Kind.LEAVE and self._fates
+        self._open(gate, self._fates.popleft() if is_request else Fate.TAKEN)
+
+    def _open(self, gate: Gate, fate: Fate) -> None:
         self.gates.open(gate, fate)
         self.run()
 
@@ -197,11 +206,16 @@ class World:
         """Nobody dies any more."""
         self._doom = None
 
+    def pass_all(self) -> None:
+        """Until nothing waits any more, longest waiting first."""
+        while self.gates.waiting:
+            self.pass_gate(self.gates.waiting[0])
+
     def advance(self, seconds: float, fate: Fate) -> None:
         """Time passes. What has been on its way to the provider for too long ends: taken or not, as `fate` says."""
         later = self.now + timedelta(seconds=seconds)
         while overdue := [gate for gate in self._on_the_way() if (later - gate.since).total_seconds() >= TIMEOUT]:
-            self.pass_gate(overdue[0], fate)
+            self._open(overdue[0], fate)
         self.now = later
 
     def _on_the_way(self) -> list[Gate]:
