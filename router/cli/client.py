@@ -19,6 +19,8 @@ from router.settings import NatsSettings
 
 #: Seconds within which a router must have answered.
 ANSWER_WITHIN = 2.0
+#: The same where it may have to ask the provider first.
+_DONE_WITHIN = 15.0
 _CONNECT_WITHIN = 3  #: seconds, for each server
 
 
@@ -92,9 +94,25 @@ def _failure(where: str, reason: Exception) -> CommandError:
 async def ask(js: JetStream, service: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
     """The answer of a router; None when none answers in time. Raises `ServiceError` for what it refuses."""
     try:
-        reply = await js.client.request(f"pointsman.{service}", json.dumps(request).encode(), timeout=ANSWER_WITHIN)
+        return await _answer(js, service, request, ANSWER_WITHIN)
     except (NoRespondersError, TimeoutError):
         return None
+
+
+async def told(settings: NatsSettings, service: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer where nobody but a router has one. Raises `CommandError` when none answers, or one refuses."""
+    async with connected(settings) as js:
+        try:
+            return await _answer(js, service, request, _DONE_WITHIN)
+        except NoRespondersError:
+            raise CommandError("no router answers: start one (pointsman run)") from None
+        except TimeoutError:
+            # Whatever is asked for can be asked for twice, so this advice is safe.
+            raise CommandError(f"no answer within {_DONE_WITHIN:g} s, so it may or may not be done: ask again") from None
+
+
+async def _answer(js: JetStream, service: str, request: Mapping[str, Any], within: float) -> dict[str, Any]:
+    reply = await js.client.request(f"pointsman.{service}", json.dumps(request).encode(), timeout=within)
     answer: dict[str, Any] = json.loads(reply.data)
     if code := (reply.headers or {}).get("Nats-Service-Error-Code"):
         raise ServiceError(answer["error"]["message"], code)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,25 +37,31 @@ def behind(sequence: int) -> Mapping[str, Any]:
     return {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
 
 
-async def follow(js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> AsyncGenerator[Msg, None]:
-    """Messages in order, without an end. Raises `StoreError` when the stream cannot be read at all."""
+async def follow(
+    js: JetStream, stream: str, subjects: Sequence[str], start: Mapping[str, Any], *, to_end: bool = False
+) -> AsyncGenerator[Msg, None]:
+    """Messages in order, for ever or `to_end`. Raises `StoreError` when the stream cannot be read at all."""
     seen = 0
-    tap = await _Tap.opened(js, stream, subject, start)
+    tap = await _Tap.opened(js, stream, subjects, start)
     while True:
         try:
+            if to_end and not tap.pending:
+                return
             while msg := await tap.next():
                 seen = msg.metadata.sequence.stream
                 yield msg
+                if to_end and not msg.metadata.num_pending:
+                    return
         finally:
             await tap.close()
-        tap = await _replaced(js, stream, subject, behind(seen) if seen else start)
+        tap = await _replaced(js, stream, subjects, behind(seen) if seen else start)
 
 
-async def _replaced(js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> _Tap:
+async def _replaced(js: JetStream, stream: str, subjects: Sequence[str], start: Mapping[str, Any]) -> _Tap:
     while True:
         await asyncio.sleep(_PAUSE)
         try:
-            return await _Tap.opened(js, stream, subject, start)
+            return await _Tap.opened(js, stream, subjects, start)
         except StoreUnavailableError:
             continue  # the connection comes back by itself
 
@@ -66,21 +72,23 @@ class _Tap:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Msg] = asyncio.Queue()
         self._delivered = 0  #: by the consumer's own count
+        self.pending = 0  #: messages that were there when it was made
         self._puller: Puller
 
     @classmethod
-    async def opened(cls, js: JetStream, stream: str, subject: str, start: Mapping[str, Any]) -> _Tap:
+    async def opened(cls, js: JetStream, stream: str, subjects: Sequence[str], start: Mapping[str, Any]) -> _Tap:
         """Make the consumer and begin to pull."""
         config = {
             **start,
             "ack_policy": "none",
-            "filter_subject": subject,
+            "filter_subjects": list(subjects),
             "mem_storage": True,
             "num_replicas": 1,
             "inactive_threshold": _FORGOTTEN_AFTER,
         }
         answer = await js.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
         tap = cls()
+        tap.pending = answer["num_pending"]
         tap._puller = Puller(js, stream, answer["name"], tap._queue.put_nowait, tap._room)
         await tap._puller.start()
         return tap

@@ -149,7 +149,7 @@ async def _follow_to_ends(
 ) -> None:
     if not ids:
         return
-    async with aclosing(follow(js, DELIVERIES, subject, behind(after))) as messages:
+    async with aclosing(follow(js, DELIVERIES, [subject], behind(after))) as messages:
         async for msg in messages:
             event = json.loads(msg.data)
             identity = event["notification_id"]

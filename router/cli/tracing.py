@@ -33,7 +33,7 @@ def trace(
         print_json(events)
         return
     screen = console()
-    for line in _lines(events, show_recipients=show_recipients):
+    for line in story_lines(events, show_recipients=show_recipients):
         screen.print(line)
 
 
@@ -54,7 +54,7 @@ async def _read(js: JetStream, source: str, identity: str) -> Sequence[Mapping[s
     return [json.loads(stored.body) for stored in await js.history(DELIVERIES, story(source, identity))]
 
 
-def _lines(events: Sequence[Mapping[str, Any]], *, show_recipients: bool) -> Iterator[Text]:
+def story_lines(events: Sequence[Mapping[str, Any]], *, show_recipients: bool) -> Iterator[Text]:
     """What it is about, then each event with what was decided in it, under the day on which it happened."""
     yield from _head(events[0], show_recipients=show_recipients)
     day = None

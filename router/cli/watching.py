@@ -64,7 +64,7 @@ async def _follow(
     shown = 0
     async with connected(settings) as js:
         await require_stream(js, DELIVERIES)
-        async with aclosing(follow(js, DELIVERIES, wanted.subject, wanted.start)) as messages:
+        async with aclosing(follow(js, DELIVERIES, [wanted.subject], wanted.start)) as messages:
             async for msg in messages:
                 show(json.loads(msg.data))
                 shown += 1

@@ -24,6 +24,7 @@ from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
 from tests.router.store import MemoryStore
 
 SENDERS: tuple[Sender, ...] = (US_MAIN, WORLD_SMS, WA_MAIN)
+MAX_BODY = 1_000_000
 HASHER = Hasher(b"a key of tests")
 
 
@@ -47,9 +48,9 @@ class Parts:
         self.consent = Consent(self.store, "", HASHER)
         self.sessions = Sessions(self.store, "", HASHER, SessionSettings(), now)
         self.recipients = Recipients(self.consent, self.sessions, SENDERS)
-        self.keeper = ConsentKeeper(self.consent, ConsentSettings(), now)
+        self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
-        self.tracking = Tracking(self.ledger, HASHER, self.mover, now)
+        self.tracking = Tracking(self.ledger, HASHER, self.mover, self.keeper, now)
 
     def intake(self, channels: Iterable[str] = ("sms", "mms", "whatsapp")) -> Intake:
         policy = compile_policy(document.shipped(), a_world())
@@ -62,6 +63,7 @@ class Parts:
             policy=lambda: policy,
             channels=[ChannelName(name) for name in channels],
             clock=now,
+            max_body=MAX_BODY,
         )
 
 
