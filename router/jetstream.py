@@ -406,13 +406,13 @@ class Puller:
                 continue
 
     async def _make_again(self) -> None:
-        self._refused = False
         if self._restore is None:
-            return
+            return  # whoever made it sees that it is lost
         try:
             await self._restore()
         except StoreError:
-            self._refused = True  # at the next beat once more
+            return  # at the next beat once more
+        self._refused = False
 
     async def _ask(self, batch: int) -> None:
         key = str(next(self._ids))
@@ -441,6 +441,7 @@ class Puller:
         if msg.subject.startswith(self._prefix):
             self._on_status(msg)
             return
+        self._refused = False
         self._coming = max(0, self._coming - 1)
         self._handler(msg)
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from channels.errors import BY_CLASS, OutcomeUnknownError, ProviderRejectedError, SendError
 from channels.model import ProviderError
 from channels.reasons import Reason
+from channels.status import DeliveryStatus
 from policies.retry import Failure, GiveUp, NextStep, Reconcile, RetryAt, RetryDecision, RetrySettings, decide_retry
 from router.clock import Clock, rfc3339
 from router.story import Snapshot
@@ -69,13 +70,13 @@ class Mover:
         failure = Failure(error.error_class, error.retry_after, error.slow)
         return self._decide(failure, snapshot, step, expires_at)
 
-    def after_report(self, error: ProviderError | None, snapshot: Snapshot, step: int) -> str:
+    def after_report(self, error: ProviderError | None, status: DeliveryStatus, snapshot: Snapshot, step: int) -> str:
         """What follows a failure that a callback reported."""
         # The provider's own "failed" is an outcome, even where its code says that it is not sure (30410).
         known = error is not None and error.error_class in BY_CLASS
         if error is None or not known or error.error_class == OutcomeUnknownError.error_class:
-            return self._decide(Failure(ProviderRejectedError.error_class), snapshot, step, None)
-        return self._decide(Failure(error.error_class, slow=error.slow), snapshot, step, None)
+            return self._decide(Failure(ProviderRejectedError.error_class, status=status), snapshot, step, None)
+        return self._decide(Failure(error.error_class, slow=error.slow, status=status), snapshot, step, None)
 
     def _decide(self, failure: Failure, snapshot: Snapshot, step: int, expires_at: datetime | None) -> str:
         decision = decide_retry(
@@ -87,6 +88,7 @@ class Mover:
             now=self._clock(),
             jitter=self._draw(),
             settings=self._settings,
+            on=snapshot.plan[step].on,
         )
         return _written(decision)
 

@@ -103,7 +103,10 @@ class Snapshot:
 
     def dump(self) -> str:
         """For the header: compact, ASCII, versioned."""
-        steps = [[step.channel, step.form, step.sender, step.content_sid, step.language] for step in self.plan]
+        steps = [
+            [step.channel, step.form, step.sender, step.content_sid, step.language, step.silence, step.on]
+            for step in self.plan
+        ]
         attempts = [
             [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled)] for a in self.attempts
         ]
@@ -136,8 +139,9 @@ def _attempt(row: list[Any]) -> Attempt:
 
 
 def _step(row: list[Any]) -> Step:
-    channel, form, sender, content_sid, language = row
-    return Step(ChannelName(channel), Form(form), sender, content_sid, language)
+    channel, form, sender, content_sid, language, silence, on = row
+    moves_on = None if on is None else tuple(on)
+    return Step(ChannelName(channel), Form(form), sender, content_sid, language, silence=silence, on=moves_on)
 
 
 @dataclass(frozen=True, slots=True)

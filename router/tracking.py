@@ -118,7 +118,7 @@ class Tracking:
     ) -> tuple[Story, Attempt]:
         move = ""
         if status in ENDED_BADLY and attempt == story.snapshot.latest and status is not DeliveryStatus.CANCELED:
-            move = self.mover.after_report(report.error, story.snapshot, attempt.step)
+            move = self.mover.after_report(report.error, status, story.snapshot, attempt.step)
         moved = attempt.moved(status, report.provider_message_id, move)
         happening = self._happening(story, moved, report, reason)
         snapshot = story.snapshot.with_attempt(moved)

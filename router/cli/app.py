@@ -21,8 +21,31 @@ _COMMANDS = (
     (commands.watch, "pointsman watch --source shop --since 10m"),
     (commands.trace, "pointsman trace shop order-1042"),
     (commands.explain, "pointsman explain --to +919876543210 --text 'Your order is on its way.'"),
+    (commands.cancel, "pointsman cancel shop order-1042"),
     (commands.simulator, "pointsman simulator --port 8026 --inbound-url http://127.0.0.1:8080/twilio/inbound"),
     (commands.schema, "pointsman schema all --out schemas/"),
+)
+
+#: Groups of commands: name, purpose, and of each command its name and an example.
+_GROUPS = (
+    (
+        "deadletters",
+        "What needs a person: look at it, give it back to the router, or close it.",
+        (
+            ("list", commands.deadletters_list, "pointsman deadletters list --stage reconcile --source shop"),
+            ("show", commands.deadletters_show, "pointsman deadletters show ID"),
+            ("replay", commands.deadletters_replay, "pointsman deadletters replay ID --note 'the account is mended'"),
+            ("resolve", commands.deadletters_resolve, "pointsman deadletters resolve ID --outcome sent"),
+        ),
+    ),
+    (
+        "policy",
+        "Check a policy before it runs, and see what another one would change.",
+        (
+            ("check", commands.policy_check, "pointsman policy check policy.toml --config pointsman.toml"),
+            ("diff", commands.policy_diff, "pointsman policy diff stricter.toml --since 24h"),
+        ),
+    ),
 )
 
 
@@ -40,15 +63,22 @@ class Commands(TyperGroup):
             raise typer.Exit(_INTERRUPTED) from None
 
 
+_HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     cls=Commands,
     epilog="Start with: pointsman demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would show local variables, and with them what is being sent
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP_OPTIONS,
 )
 for _command, _example in _COMMANDS:
     app.command(epilog=f"Example: {_example}")(_command)
+for _group, _purpose, _members in _GROUPS:
+    _typer = typer.Typer(no_args_is_help=True)
+    for _name, _command, _example in _members:
+        _typer.command(_name, epilog=f"Example: {_example}")(_command)
+    app.add_typer(_typer, name=_group, help=_purpose)
 
 
 def _show_version(wanted: bool) -> None:

@@ -108,7 +108,9 @@ async def told(settings: NatsSettings, service: str, request: Mapping[str, Any])
             raise CommandError("no router answers: start one (pointsman run)") from None
         except TimeoutError:
             # Whatever is asked for can be asked for twice, so this advice is safe.
-            raise CommandError(f"no answer within {_DONE_WITHIN:g} s, so it may or may not be done: ask again") from None
+            raise CommandError(
+                f"no answer within {_DONE_WITHIN:g} s, so it may or may not be done: ask again"
+            ) from None
 
 
 async def _answer(js: JetStream, service: str, request: Mapping[str, Any], within: float) -> dict[str, Any]:

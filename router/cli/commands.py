@@ -18,6 +18,13 @@ from router.subjects import NAME, NOTIFICATION_ID, SOURCE
 
 _STATUS = re.compile(r"[a-z]+")
 
+_Source = Annotated[str, typer.Argument(callback=options.matching(SOURCE), help="The publishing service.")]
+_Id = Annotated[
+    str, typer.Argument(metavar="ID", callback=options.matching(NOTIFICATION_ID), help="The notification's id.")
+]
+_DeadLetterId = Annotated[str, typer.Argument(metavar="ID", help="Of the dead letter, as the list shows it.")]
+_Note = Annotated[str | None, typer.Option(help="For whoever looks at it later; 1000 characters at most.")]
+
 
 def demo(as_json: options.Json = False) -> None:
     """Show everything on this machine, with no account: NATS, the simulator, a router and sample traffic."""
@@ -107,11 +114,8 @@ def watch(
 
 
 def trace(
-    source: Annotated[str, typer.Argument(callback=options.matching(SOURCE), help="The publishing service.")],
-    identity: Annotated[
-        str,
-        typer.Argument(metavar="ID", callback=options.matching(NOTIFICATION_ID), help="The notification's id."),
-    ],
+    source: _Source,
+    identity: _Id,
     show_recipients: options.ShowRecipients = False,
     as_json: options.Json = False,
     config: options.Config = None,
@@ -146,6 +150,127 @@ def explain(
 
     question = explaining.Question(given.source, given.lane, stated if path is None else explaining.read(path))
     explaining.explain(question, config, nats, offline=offline, as_json=as_json)
+
+
+def cancel(
+    source: _Source,
+    identity: _Id,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Take back what has not been sent, and say whether that came in time."""
+    from router.cli import canceling  # noqa: PLC0415 - see above
+
+    canceling.cancel(source, identity, config, nats, as_json=as_json)
+
+
+class LetterState(StrEnum):
+    """Which dead letters are listed."""
+
+    OPEN = "open"
+    REPLAYED = "replayed"
+    RESOLVED = "resolved"
+    ALL = "all"
+
+
+def deadletters_list(
+    stage: Annotated[
+        str | None, typer.Option(callback=options.matching(SOURCE), help="Given up at this stage alone.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(callback=options.matching(SOURCE), help="Of this service alone.")
+    ] = None,
+    state: Annotated[LetterState, typer.Option(help="What was done about them.")] = LetterState.OPEN,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """List what needs a person, oldest first."""
+    from router.cli import deadletters  # noqa: PLC0415 - see above
+
+    given = {"stage": stage, "source": source, "state": state.value}
+    deadletters.show_all(given, config, nats, as_json=as_json)
+
+
+def deadletters_show(
+    identity: _DeadLetterId,
+    show_recipients: Annotated[
+        bool, typer.Option("--show-recipients", help="Show recipients and contents in full.")
+    ] = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Show the whole of one, and the story of its notification."""
+    from router.cli import deadletters  # noqa: PLC0415 - see above
+
+    deadletters.show(identity, config, nats, as_json=as_json, show_recipients=show_recipients)
+
+
+def deadletters_replay(
+    identity: _DeadLetterId,
+    note: _Note = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Give one back to the router; doing so twice sends once."""
+    from router.cli import deadletters  # noqa: PLC0415 - see above
+
+    deadletters.act("replay", {"id": identity, "note": note}, config, nats, as_json=as_json)
+
+
+class SentOrNot(StrEnum):
+    """What became of an attempt that only a person can look up."""
+
+    SENT = "sent"
+    NOT_SENT = "not_sent"
+
+
+def deadletters_resolve(
+    identity: _DeadLetterId,
+    outcome: Annotated[
+        SentOrNot | None, typer.Option(help="What became of it; needed where an attempt is held.")
+    ] = None,
+    note: _Note = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Close one that has been dealt with."""
+    from router.cli import deadletters  # noqa: PLC0415 - see above
+
+    given = {"id": identity, "outcome": outcome.value if outcome else None, "note": note}
+    deadletters.act("resolve", given, config, nats, as_json=as_json)
+
+
+def policy_check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A policy; when absent the configured one, or the shipped.")
+    ] = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Prove a policy against the configuration; exit status 1 when there is something to look at."""
+    from router.cli import policies  # noqa: PLC0415 - see above
+
+    policies.check_policy(file, config, as_json=as_json)
+
+
+def policy_diff(
+    other: Annotated[Path, typer.Argument(help="The policy to compare with what was decided.")],
+    since: Annotated[str, typer.Option(metavar="7d", help="Decisions of so long ago or later (s, m, h, d).")] = "7d",
+    limit: Annotated[int, typer.Option(min=1, help="So many decisions at most, the oldest first.")] = 100_000,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Decide recorded traffic under another policy; exit status 1 when something would change."""
+    back = options.duration(since)
+    from router.cli import policies  # noqa: PLC0415 - see above
+
+    policies.diff_policy(other, back, limit, config, nats, as_json=as_json)
 
 
 class Document(StrEnum):

@@ -8,7 +8,6 @@ is lost, or one of its messages on the way, another one begins behind the last m
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,7 +18,6 @@ from router.clock import rfc3339
 from router.jetstream import JetStream, Puller, StoreUnavailableError
 
 _AHEAD = 256  #: messages held for a reader who is slow
-_SILENCE = 3 * Puller.HEARTBEAT  #: seconds without a sign of life after which the consumer counts as lost
 _PAUSE = 0.5  #: seconds before a lost consumer is replaced
 _FORGOTTEN_AFTER = 60 * 10**9  #: nanoseconds without a pull, after which the server drops a consumer
 
@@ -103,7 +101,7 @@ class _Tap:
                 async with asyncio.timeout(Puller.HEARTBEAT):
                     msg = await self._queue.get()
             except TimeoutError:
-                if time.monotonic() - self._puller.last_sign > _SILENCE:
+                if self._puller.lost:
                     return None
                 continue
             self._puller.more_room()

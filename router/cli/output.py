@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+from router.clock import utc_now
 
 _STYLES: Mapping[str, str] = {
     "delivered": "green",
@@ -24,6 +26,7 @@ _STYLES: Mapping[str, str] = {
     "unknown": "magenta",
     "deferred": "cyan",
 }
+_AGES = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))  #: seconds of each unit
 _MATCHED, _PASSED = "●", "○"
 
 
@@ -41,6 +44,27 @@ def print_json_line(value: Any) -> None:
     """One line for each event, at once, so that a pipe follows."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[Text]:
+    """Columns under their names; the last one is as wide as it likes, so that nothing is cut off."""
+    cells = [head, *rows]
+    *widths, _ = (max(map(len, column)) for column in zip(*cells, strict=True))
+    for number, row in enumerate(cells):
+        padded = (cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True))
+        yield Text("  ".join(padded).rstrip(), "dim" if number == 0 else "")
+
+
+def printable(text: str) -> str:
+    """A text of unknown origin on one line: whatever a terminal would act upon is written out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def ago(text: str) -> str:
+    """How long an event's time has been past, to the unit that matters: "45s", "12m", "3h", "5d"."""
+    seconds = max(0, int((utc_now() - datetime.fromisoformat(text)).total_seconds()))
+    unit, size = next((unit, size) for unit, size in _AGES if seconds >= size or size == 1)
+    return f"{seconds // size}{unit}"
 
 
 def masked(address: str | None) -> str:

@@ -163,7 +163,10 @@ class World:
         return self.loop.run_until_complete(self.store.seed("notifications.normal.shop", body))
 
     def begin(self, process: Process, work: Coroutine[Any, Any, object]) -> None:
-        """Let a process do this, up to its first gate."""
+        """Let a process do this, up to its first gate; a dead one does nothing."""
+        if process not in self.processes:
+            work.close()
+            return
 
         async def task() -> None:
             try:
