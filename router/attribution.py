@@ -15,7 +15,8 @@ from router import subjects
 from router.buckets import Bucket
 from router.clock import rfc3339
 from router.events import PROVIDER_MESSAGE_ID
-from router.jetstream import JetStream, Puller, StoreUnavailableError, WrongSequenceError
+from router.jetstream import JetStream, StoreUnavailableError, WrongSequenceError
+from router.pulling import Puller
 
 #: Seconds that a claim is kept: far longer than an attempt can stay unknown.
 _KEPT = 7 * 86_400

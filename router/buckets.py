@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from nats.aio.msg import Msg
 
-from router.jetstream import JetStream, Puller, StoreRefusedError, StoreUnavailableError, WrongSequenceError
+from router.jetstream import JetStream, StoreRefusedError, StoreUnavailableError, WrongSequenceError
+from router.pulling import Puller
 from router.tasks import keep_running
 
 V = TypeVar("V")

@@ -16,9 +16,10 @@ from channels.segments import count_segments
 from router import subjects, topology
 from router.attempts import Attempts
 from router.breaker import Breaker, BreakerState
-from router.jetstream import JetStream, Puller
+from router.jetstream import JetStream
 from router.outbox import item_of
 from router.pacing import LaneChooser, Pacer
+from router.pulling import Puller
 from router.rendering import content_of
 from router.settings import DispatchSettings
 from router.tasks import keep_running

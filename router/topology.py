@@ -12,7 +12,8 @@ from typing import Any
 
 from channels.model import Lane
 from router import subjects
-from router.jetstream import Handler, JetStream, Puller, StoreRefusedError
+from router.jetstream import JetStream, StoreRefusedError
+from router.pulling import Handler, Puller
 from router.settings import Settings
 
 #: Message schedules came with 2.12; 2.12.3 and 2.12.4 could lose messages of replicated work queues.

@@ -20,7 +20,8 @@ from nats.errors import Error as NatsError
 from channels.reasons import Reason
 from router import topology
 from router.deadletters import DeadLetters
-from router.jetstream import JetStream, StoreError, acknowledge, give_back, still_working
+from router.jetstream import JetStream, StoreError
+from router.pulling import acknowledge, give_back, still_working
 from router.subjects import SOURCE, UNKNOWN_SOURCE
 
 log = structlog.get_logger(__name__)

@@ -15,7 +15,8 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from router.clock import rfc3339
-from router.jetstream import JetStream, Puller, StoreUnavailableError
+from router.jetstream import JetStream, StoreUnavailableError
+from router.pulling import Puller
 
 _AHEAD = 256  #: messages held for a reader who is slow
 _PAUSE = 0.5  #: seconds before a lost consumer is replaced

@@ -23,7 +23,7 @@ from router.jetstream import Stored
 from router.outbox import read_item
 from router.reconcile import ATTEMPT
 from router.topology import FOLLOWED
-from tests.reliability.gates import Fate, GatedChannel, Kind
+from tests.reliability.gates import Fate, GatedChannel
 from tests.reliability.world import Process, World
 
 TEXT_OR_TEMPLATE = {"text": "hello", "template": {"name": "order_shipped", "variables": {"1": "Ada"}}}
@@ -41,6 +41,8 @@ LIVE = {DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN, DeliveryStatus.ACCEPTED,
 
 #: Rounds in which nothing is appended, until it counts as settled: a timer is set in one and fires in the next.
 _QUIET = 3
+#: Rounds, until it counts as restless: more than all attempts on all steps of a plan can take.
+_PATIENCE = 60
 
 indexes = st.integers(0, 1_000)
 processes = st.integers(0, 1)
@@ -108,10 +110,12 @@ class Interleavings(RuleBasedStateMachine):
             letter = DeadLetter(letters[index % len(letters)], State.OPEN)
             self._begin(process, self._process(process).replay.replay(letter, None))
 
-    @rule(index=indexes)
-    def let_one_step_happen(self, index: int) -> None:
-        if waiting := self.world.gates.waiting:
-            self.world.pass_gate(waiting[index % len(waiting)])
+    @rule(steps=st.lists(indexes, min_size=1, max_size=20))
+    def let_some_steps_happen(self, steps: list[int]) -> None:
+        """In whatever order."""
+        for index in steps:
+            if waiting := self.world.gates.waiting:
+                self.world.pass_gate(waiting[index % len(waiting)])
 
     @rule()
     def let_everything_happen(self) -> None:
@@ -121,9 +125,12 @@ class Interleavings(RuleBasedStateMachine):
     def kill(self, process: int) -> None:
         self.world.kill(self._process(process))
 
-    @rule(point=st.sampled_from(CrashPoint))
-    def doom(self, point: CrashPoint) -> None:
+    @rule(process=processes, point=st.sampled_from(CrashPoint))
+    def run_into_a_crash(self, process: int, point: CrashPoint) -> None:
+        """Whoever reaches that point first dies there; the rest goes on."""
         self.world.doom(point)
+        self.everything_comes_again(process)
+        self.world.pass_all()
 
     @rule(seconds=st.sampled_from([70.0, 400.0]), fate=st.sampled_from([Fate.ANSWER_LOST, Fate.DROPPED]))
     def let_time_pass(self, seconds: float, fate: Fate) -> None:
@@ -153,13 +160,16 @@ class Interleavings(RuleBasedStateMachine):
 
     def _until_quiet(self) -> None:
         quiet, before = 0, -1
-        while quiet < _QUIET:
+        for _ in range(_PATIENCE):
+            if quiet == _QUIET:
+                return
             for process in (0, 1):
                 self.everything_comes_again(process)
                 self.world.pass_all()
             self.world.advance(400, Fate.DROPPED)
             now = len(self.world.store.stream("DELIVERIES"))
             quiet, before = (quiet + 1 if now == before else 0), now
+        raise AssertionError("it never comes to rest")
 
     def _check_story(self, story: list[dict[str, Any]]) -> None:
         finals = [event["status"] for event in story if event["final"]]

@@ -35,7 +35,7 @@ from router.timers import Timers
 from router.tracking import Tracking
 from router.workers import LaterError
 from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
-from tests.reliability.gates import Fate, Gate, GatedChannel, Gates, GatedStore, Kind
+from tests.reliability.gates import Fate, Gate, GatedChannel, GatedStore, Gates, Kind
 
 SENDERS = (US_MAIN, WORLD_SMS, WA_MAIN)
 HASHER = Hasher(b"a key of tests")

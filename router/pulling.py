@@ -1,0 +1,173 @@
+"""Pulling from a consumer with flow control, and telling the server what became of each message."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from router.jetstream import JetStream, StoreError, StoreUnavailableError
+from router.tasks import keep_running
+
+#: Of a pull request: the server is alive and has nothing; the request has waited its full time.
+_HEARTBEAT_STATUS, _EXPIRED_STATUS = "100", "408"
+#: Seconds without a sign of life after which a consumer counts as lost.
+_SILENCE = 8.0
+
+Handler = Callable[[Msg], None]
+
+
+class Puller:
+    """Pulls from one consumer into a callback, never asking for more than the callback's owner has room for.
+
+    A pull request can vanish without a word: with the stream's leader, with the consumer, with the connection. So every
+    request asks for heartbeats, and when all is silent what was asked for is written off and asked again.
+    """
+
+    HEARTBEAT = 2.0  #: seconds between the server's signs of life
+    EXPIRES = 30.0  #: seconds a pull request waits for messages
+
+    def __init__(
+        self,
+        js: JetStream,
+        stream: str,
+        consumer: str,
+        handler: Handler,
+        room: Callable[[], int],
+        restore: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._js = js
+        self._restore = restore  #: makes the consumer again, should somebody have deleted it
+        self._refused = False
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._handler = handler
+        self._room = room  #: how many messages more its owner can hold now
+        self._prefix = ""
+        self._ids = itertools.count(1)
+        self._open: set[str] = set()  #: pull requests that have not ended
+        self._coming = 0  #: messages asked for and not yet here
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._subscription: Any = None
+        self._forget_reconnects: Callable[[], None] = lambda: None
+        self.name = consumer
+        self.last_sign = time.monotonic()  #: of life from the server
+
+    async def start(self) -> None:
+        """Begin to pull."""
+        self._prefix = self._js.client.new_inbox() + "."
+        self._subscription = await self._js.client.subscribe(
+            self._prefix + "*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        self._forget_reconnects = self._js.when_reconnected(self._begin_anew)
+        self._task = keep_running(f"pull-{self.name}", self._loop)
+
+    async def stop(self) -> None:
+        """Ask for nothing more; what is still under way is delivered again to somebody else."""
+        self._forget_reconnects()
+        if self._task:
+            self._task.cancel()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and self._js.client.is_connected:
+            await subscription.unsubscribe()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the consumer answers no more."""
+        return self._refused or time.monotonic() - self.last_sign > _SILENCE
+
+    def more_room(self) -> None:
+        """The owner finished something: look again whether to ask for more."""
+        self._wake.set()
+
+    async def _loop(self) -> None:
+        while True:
+            self._write_off_silence()
+            if self._refused:
+                await self._make_again()
+            room = self._room()
+            # With half of it still to come, another small request would only cost a round trip.
+            if room > 0 and self._coming <= room // 2:
+                await self._ask(room - self._coming)
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(self.HEARTBEAT):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _make_again(self) -> None:
+        if self._restore is None:
+            return  # whoever made it sees that it is lost
+        try:
+            await self._restore()
+        except StoreError:
+            return  # at the next beat once more
+        self._refused = False
+
+    async def _ask(self, batch: int) -> None:
+        key = str(next(self._ids))
+        request = {"batch": batch, "expires": int(self.EXPIRES * 1e9), "idle_heartbeat": int(self.HEARTBEAT * 1e9)}
+        try:
+            await self._js.send(self._subject, json.dumps(request).encode(), reply=self._prefix + key)
+        except StoreUnavailableError:
+            return  # asked again when the connection is back
+        if not self._open:
+            self.last_sign = time.monotonic()
+        self._open.add(key)
+        self._coming += batch
+
+    def _write_off_silence(self) -> None:
+        if self._open and time.monotonic() - self.last_sign > 2.5 * self.HEARTBEAT:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Whatever was asked for is lost."""
+        self._open.clear()
+        self._coming = 0
+        self._wake.set()
+
+    async def _on_message(self, msg: Msg) -> None:
+        self.last_sign = time.monotonic()
+        if msg.subject.startswith(self._prefix):
+            self._on_status(msg)
+            return
+        self._refused = False
+        self._coming = max(0, self._coming - 1)
+        self._handler(msg)
+
+    def _on_status(self, msg: Msg) -> None:
+        headers = msg.headers or {}
+        key = msg.subject[len(self._prefix) :]
+        if headers.get("Status") == _HEARTBEAT_STATUS or key not in self._open:
+            return
+        self._open.discard(key)
+        # The request is over, with so many of its messages undelivered. One that was refused (409, 503) is asked again
+        # at the next beat of the loop and not at once: a consumer that refuses must not be asked in a tight loop.
+        self._coming = max(0, self._coming - int(headers.get("Nats-Pending-Messages", self._coming)))
+        if headers.get("Status") == _EXPIRED_STATUS:
+            self._wake.set()
+        else:
+            self._refused = True
+
+
+async def acknowledge(client: Client, msg: Msg) -> None:
+    """Done with it. Fire and forget: an acknowledgement that is lost costs one look into the log."""
+    await client.publish(msg.reply, b"+ACK")
+
+
+async def give_back(client: Client, msg: Msg, delay: float = 0.0) -> None:
+    """Let it be delivered again, after `delay` seconds."""
+    body = b"-NAK" if delay <= 0 else b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode()
+    await client.publish(msg.reply, body)
+
+
+async def still_working(client: Client, msg: Msg) -> None:
+    """Restart the clock after which another process may take it over."""
+    await client.publish(msg.reply, b"+WPI")
