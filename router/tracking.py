@@ -134,7 +134,7 @@ class Tracking:
         return Happening(
             attempt.status.value,
             self._moment(story, report),
-            final=attempt.status in ARRIVED or (attempt.status is DeliveryStatus.CANCELED),
+            final=_ends(attempt.status, closed=story.snapshot.closed),
             channel=step.channel,
             form=step.form.value,
             attempt=attempt.number,
@@ -151,6 +151,11 @@ class Tracking:
         said = report.reported_at
         now = self.clock()
         return min(said, now) if said is not None and story.at is not None and said >= story.at else now
+
+
+def _ends(status: DeliveryStatus, *, closed: bool) -> bool:
+    """A story ends once: what is learnt of an attempt that was given up comes after the end, and is none itself."""
+    return status is DeliveryStatus.READ or (not closed and status in ARRIVED | {DeliveryStatus.CANCELED})
 
 
 def _same_message(attempt: Attempt, report: StatusReport) -> bool:

@@ -22,6 +22,7 @@ ANSWER_WITHIN = 2.0
 #: The same where it may have to ask the provider first.
 _DONE_WITHIN = 15.0
 _CONNECT_WITHIN = 3  #: seconds, for each server
+_BAD_REQUEST = 400
 
 
 class NoServerError(CommandError):
@@ -117,8 +118,14 @@ async def _answer(js: JetStream, service: str, request: Mapping[str, Any], withi
     reply = await js.client.request(f"pointsman.{service}", json.dumps(request).encode(), timeout=within)
     answer: dict[str, Any] = json.loads(reply.data)
     if code := (reply.headers or {}).get("Nats-Service-Error-Code"):
-        raise ServiceError(answer["error"]["message"], code)
+        raise ServiceError(_refusal(**answer["error"]), code)
     return answer
+
+
+def _refusal(code: int, field: str | None, message: str) -> str:
+    """Why a router refuses; it names the field that is wrong, unless the sentence does."""
+    is_named = field is None or code != _BAD_REQUEST or message.startswith(field)
+    return message if is_named else f"{field}: {message}"
 
 
 async def require_stream(js: JetStream, name: str) -> None:

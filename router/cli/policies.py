@@ -6,17 +6,17 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import asdict
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.text import Text
 
 from channels.registry import PluginError, discover
 from policies import document
-from policies.check import Severity, check
+from policies.check import Finding, Severity, check
 from policies.diff import Change, DiffReport, Recorded, diff, recorded_from_event
 from policies.engine import Policy, compile_policy
 from policies.world import World
@@ -40,29 +40,26 @@ def check_policy(file: Path | None, config: Path | None, *, as_json: bool) -> No
     """Print what is found. Exit status 1 when anything is."""
     settings, _ = load_settings(config)
     name, text = _read(file or settings.policy.file)
-    version, found = _findings(text, name, _world(settings))
+    version, found = _findings(text, name, settings)
     if as_json:
-        print_json({"file": name, "policy": version, "findings": found})
-    for each in () if as_json else found:
-        where = f"{each['where']}: " if each["where"] else ""
-        typer.echo(f"{name}:{each['line']}: {each['severity']}: {where}{each['message']}")
+        print_json({"file": name, "policy": version, "findings": [asdict(each) for each in found]})
+    elif found:
+        for each in found:
+            where = f"{each.where}: " if each.where else ""
+            typer.echo(f"{name}:{each.line}: {each.severity}: {where}{each.message}")
+    else:
+        typer.echo(f"{name}: nothing to mend in policy {version}")
     if found:
         raise typer.Exit(1)
-    if not as_json:
-        typer.echo(f"{name}: nothing to mend in policy {version}")
 
 
-def _findings(text: str, name: str, world: World) -> tuple[str | None, list[dict[str, Any]]]:
+def _findings(text: str, name: str, settings: Settings) -> tuple[str | None, list[Finding]]:
     """The policy's version, None when it is not even a policy, and what an author should look at."""
     try:
         policy = document.load(text, name)
     except document.PolicyError as exc:
-        return None, [_finding(each.line, each.where, Severity.ERROR, each.message) for each in exc.problems]
-    return policy.version, [_finding(f.line, f.where, f.severity, f.message) for f in check(policy, world, text)]
-
-
-def _finding(line: int, where: str, severity: Severity, message: str) -> dict[str, Any]:
-    return {"line": line, "where": where, "severity": severity.value, "message": message}
+        return None, [Finding(each.line, each.where, Severity.ERROR, each.message) for each in exc.problems]
+    return policy.version, check(policy, _world(settings), text)
 
 
 def _read(file: Path | None) -> tuple[str, str]:
@@ -78,6 +75,8 @@ def _read(file: Path | None) -> tuple[str, str]:
 
 
 def _world(settings: Settings) -> World:
+    if not settings.senders:
+        raise CommandError("the configuration has no senders, so no step of a policy can work: give --config")
     try:
         return world_of(settings, discover())
     except PluginError as exc:

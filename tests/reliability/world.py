@@ -30,7 +30,8 @@ from router.outbox import Outbox
 from router.recipients import Consent, Hasher, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
-from router.settings import ConsentSettings, ReconcileSettings, SessionSettings
+from router.settings import ConsentSettings, ReconcileSettings, SessionSettings, TrackingSettings
+from router.stuck import Stuck
 from router.timers import Timers
 from router.tracking import Tracking
 from router.workers import LaterError
@@ -40,7 +41,7 @@ from tests.reliability.gates import Fate, Gate, GatedChannel, GatedStore, Gates,
 SENDERS = (US_MAIN, WORLD_SMS, WA_MAIN)
 HASHER = Hasher(b"a key of tests")
 #: Seconds; what is on its way to the provider ends within the first, which is real time only when a test hangs.
-TIMEOUT, WAIT, SETTLE = 60.0, 100.0, 300.0
+TIMEOUT, WAIT, SETTLE, STUCK_AFTER = 60.0, 100.0, 300.0, 1_000.0
 POLICY = compile_policy(document.shipped(), a_world(*SENDERS))
 
 
@@ -130,6 +131,8 @@ class Process:
         )
         self.tracking = Tracking(ledger, HASHER, mover, keeper, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, clock)
+        tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
+        self.stuck = Stuck(ledger, self.tracking, world.channels, HASHER, tracking, clock, dead_letters)
         self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile)
 
 
