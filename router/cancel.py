@@ -43,8 +43,7 @@ class Cancel:
             if not story.begun:
                 return None
             if story.snapshot.closed:
-                latest = story.snapshot.latest
-                if latest is not None and latest.status is DeliveryStatus.CANCELED:
+                if story.status == DeliveryStatus.CANCELED:
                     return Verdict(in_time=True, because="it was taken back")
                 return Verdict(in_time=False, because="it has ended already")
             try:
@@ -74,17 +73,16 @@ class Cancel:
             return False  # its callback says what became of it
 
     async def _close(self, story: Story, attempt: Attempt | None) -> None:
-        step = story.snapshot.plan[attempt.step if attempt else 0] if story.snapshot.plan else None
-        happening = Happening(
-            DeliveryStatus.CANCELED.value, self.clock(), final=True, reason=Reason.CANCELED, attempt=0
-        )
-        if step is not None:
-            happening = replace(happening, channel=step.channel, form=step.form.value, sender=step.sender)
+        """The last event. An attempt that failed stays failed: then it is the notification that is canceled."""
+        happening = Happening(DeliveryStatus.CANCELED.value, self.clock(), final=True, reason=Reason.CANCELED)
         snapshot = replace(story.snapshot, closed=True, events=story.snapshot.events + 1)
-        if attempt is not None:
-            happening = replace(happening, attempt=attempt.number, provider_message_id=attempt.provider_message_id)
-            if attempt.status not in ENDED_BADLY:
-                moved = attempt.moved(DeliveryStatus.CANCELED, None)
-                snapshot = replace(story.snapshot.with_attempt(moved), closed=True)
+        if story.snapshot.plan:
+            step = story.snapshot.plan[attempt.step if attempt else 0]
+            happening = replace(happening, channel=step.channel, form=step.form.value, sender=step.sender)
+        if attempt is not None and attempt.status not in ENDED_BADLY:
+            sid = attempt.provider_message_id
+            happening = replace(happening, attempt=attempt.number, provider_message_id=sid)
+            moved = attempt.moved(DeliveryStatus.CANCELED, None)
+            snapshot = replace(story.snapshot.with_attempt(moved), closed=True)
         assert story.about is not None
         await self.ledger.append(story.about, happening, snapshot, after=story.sequence)

@@ -60,7 +60,16 @@ class Ledger:
             try:
                 sequence = await self._js.publish(subject, body, headers, expect=after, expect_on=expect_on)
                 EVENTS.labels(happening.status, happening.channel).inc()
-                return Story(about.source, about.notification_id, sequence, snapshot, mark, self._clock(), about)
+                return Story(
+                    about.source,
+                    about.notification_id,
+                    sequence,
+                    snapshot,
+                    mark,
+                    self._clock(),
+                    about,
+                    happening.status,
+                )
             except WrongSequenceError:
                 return await self._conflict(about, mark, doubt=doubt)
             except StoreUnavailableError:
@@ -69,6 +78,18 @@ class Ledger:
                 doubt = True
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last pause raises")
+
+    def _story(self, about: About, happening: Happening, snapshot: Snapshot, sequence: int, mark: str) -> Story:
+        return Story(
+            source=about.source,
+            notification_id=about.notification_id,
+            sequence=sequence,
+            snapshot=snapshot,
+            owner=mark,
+            at=self._clock(),
+            about=about,
+            status=happening.status,
+        )
 
     async def _conflict(self, about: About, mark: str, *, doubt: bool) -> Story:
         """Somebody was first; after an unanswered publish that somebody may have been ourselves."""
@@ -99,4 +120,5 @@ def story_at(stored: Stored, source: str, notification_id: str) -> Story:
         owner=stored.headers.get(OWNER, ""),
         at=parse_time(stored.time),
         about=repeats,
+        status=event["status"],
     )

@@ -110,11 +110,18 @@ class Consent:
             # A repeated webhook brings the same statement at a later time: the first one counts.
             if not any(_same(row, said) for row in rows):
                 rows.append(said)
-            return json.dumps(rows[-_HISTORY:]).encode()
+            return json.dumps(_kept(rows)).encode()
 
         key = self._hasher.recipient(recipient)
         written = await self._bucket.change(key, change)
         self.mirror.note(key, written.value, written.revision)
+
+
+def _kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The newest changes and, however old it is, everything that still holds."""
+    holds = [entry.as_dict() for entry in current(_entry(row) for row in rows).values()]
+    older = [row for row in rows[:-_HISTORY] if row in holds]
+    return older + rows[-_HISTORY:]
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -155,6 +155,7 @@ class Story:
     owner: str = ""  #: who appended the newest event
     at: datetime | None = None  #: when the newest event was stored, by the server's clock
     about: About | None = None  #: what its events repeat of the notification
+    status: str = ""  #: of the newest event
 
     @property
     def begun(self) -> bool:

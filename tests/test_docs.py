@@ -115,10 +115,13 @@ def test_every_command_shown_exists_with_its_options(page: Path) -> None:
     for words in commands_in(page):
         if words[0].startswith("-"):
             continue  # an option of `pointsman` itself
-        assert words[0] in known.commands, f"there is no command {words[0]!r}"
-        options = {option for parameter in known.commands[words[0]].params for option in parameter.opts}
-        used = {word.partition("=")[0] for word in words[1:] if word.startswith("--")} - {"--help"}
-        assert used <= options, f"pointsman {words[0]} has no {used - options}"
+        command, rest = known, words
+        while hasattr(command, "commands") and rest:  # a group: the next word is one of its commands
+            assert rest[0] in command.commands, f"there is no command {' '.join(words)!r}"
+            command, rest = command.commands[rest[0]], rest[1:]
+        options = {option for parameter in command.params for option in parameter.opts}
+        used = {word.partition("=")[0] for word in rest if word.startswith("--")} - {"--help"}
+        assert used <= options, f"pointsman {' '.join(words)} has no {used - options}"
 
 
 def test_the_readme_names_the_simulators_credentials() -> None:

@@ -14,6 +14,9 @@ from router.jetstream import JetStream
 from router.replay import NotReplayableError, Replay
 from router.services.asking import BadRequestError, Endpoints, a_source, a_text
 
+#: So many fit into one answer.
+_LISTED = 500
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterDesk:
@@ -33,12 +36,16 @@ class DeadLetterDesk:
         }
 
     async def list(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What needs a person: `{stage?, source?, state?}`; only what is open unless `state` says otherwise."""
+        """What needs a person: `{stage?, source?, state?}`; only what is open unless `state` says otherwise.
+
+        The newest, oldest of them first; `older` says how many more there are.
+        """
         stage = "*" if request.get("stage") is None else a_source(request, "stage")
         source = "*" if request.get("source") is None else a_source(request)
         state = _state(request.get("state", State.OPEN))
         letters = await self.dead_letters.all(stage, source)
-        return {"dead_letters": [each.summary() for each in letters if state is None or each.state is state]}
+        wanted = [each.summary() for each in letters if state is None or each.state is state]
+        return {"dead_letters": wanted[-_LISTED:], "older": max(0, len(wanted) - _LISTED)}
 
     async def show(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """`{id}`: the whole of it, and every event of its notification."""
