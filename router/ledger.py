@@ -79,18 +79,6 @@ class Ledger:
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last pause raises")
 
-    def _story(self, about: About, happening: Happening, snapshot: Snapshot, sequence: int, mark: str) -> Story:
-        return Story(
-            source=about.source,
-            notification_id=about.notification_id,
-            sequence=sequence,
-            snapshot=snapshot,
-            owner=mark,
-            at=self._clock(),
-            about=about,
-            status=happening.status,
-        )
-
     async def _conflict(self, about: About, mark: str, *, doubt: bool) -> Story:
         """Somebody was first; after an unanswered publish that somebody may have been ourselves."""
         if doubt:

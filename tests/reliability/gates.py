@@ -40,13 +40,14 @@ class Fate(Enum):
 
 
 def _as_outcome(fate: Fate) -> Outcome | SendError:
-    return {
+    outcomes: dict[Fate, Outcome | SendError] = {
         Fate.TAKEN: Outcome.TAKEN,
         Fate.ANSWER_LOST: Outcome.ANSWER_LOST,
         Fate.DROPPED: OutcomeUnknownError("the connection broke"),
         Fate.REFUSED: ProviderRejectedError("refused", code=63024),
         Fate.THROTTLED: ProviderThrottledError("too fast", retry_after=1),
-    }[fate]
+    }
+    return outcomes[fate]
 
 
 @dataclass(eq=False)

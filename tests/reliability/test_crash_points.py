@@ -1,4 +1,4 @@
-"""A router is killed at every point where it can die. Another one takes over: the recipient gets exactly one message."""
+"""A router is killed wherever it can die. Another one takes over: the recipient gets exactly one message."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Death:
     label: str = ""
 
 
-HOLD = {"on_unknown": "hold"}
+HOLD: dict[str, Any] = {"on_unknown": "hold"}
 FAILOVER = {"content": {"text": "hi", "template": TEMPLATE}}
 DEATHS = [
     Death(CrashPoint.INTAKE_RECEIVED, (), SENT_ONCE, roles="intake"),

@@ -1,4 +1,4 @@
-"""A router that is frozen and thawed: it lives all the time, and others cannot know it. The claim in the log decides."""
+"""A router that is frozen and thawed: it lives, and others cannot know it. The claim in the log decides."""
 
 from __future__ import annotations
 

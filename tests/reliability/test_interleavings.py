@@ -96,7 +96,9 @@ class Interleavings(RuleBasedStateMachine):
     def everything_comes_again(self, process: int) -> None:
         """All at once, and each as far as its first gate."""
         at = self._process(process)
-        work = [self._intake(at, notification_id) for notification_id in self.sequences]
+        work: list[Coroutine[Any, Any, object]] = [
+            self._intake(at, notification_id) for notification_id in self.sequences
+        ]
         work += [self._attempt(at, item) for item in self.world.store.stream("OUTBOX")]
         work += [at.follow_up.on_event(event.body) for event in self._events(*FOLLOWED)]
         work += [at.stuck.on_accepted(Msg(Client(), data=event.body)) for event in self._accepted_long_ago()]
