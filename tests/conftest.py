@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -17,6 +18,14 @@ pytest.register_assert_rewrite("channels.testing")
 # A shared machine pauses whenever it likes: how long one example takes says nothing, and the suite has its own timeout.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> None:
+    """The import checker configures logging and silences every logger that it does not know."""
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 @pytest.fixture(autouse=True)

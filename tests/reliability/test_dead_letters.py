@@ -94,7 +94,9 @@ async def test_a_notification_that_could_not_be_read_is_refused_again_when_it_is
     identity = held.dead_letters[1].body["dead_letter_id"]
 
     for _ in range(2):
-        assert "read again" in (await ask(held, "replay", {"id": identity}))["done"]
+        refused = await ask(held, "replay", {"id": identity})
+        assert refused["error"]["code"] == 409
+        assert "as malformed as before" in refused["error"]["message"]
 
     await held.idle()
     assert held.statuses("n-2") == ["rejected"]
