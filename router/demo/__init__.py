@@ -146,6 +146,8 @@ def _terminable() -> Iterator[None]:
     loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         yield
+        if terminated:  # a cancellation can be lost in a library on its way; the signal was given all the same
+            raise DemoError("ended by SIGTERM")
     except asyncio.CancelledError:
         if terminated:
             raise DemoError("ended by SIGTERM") from None
