@@ -9,9 +9,12 @@ import nats.micro
 from nats.aio.client import Client
 from nats.micro.service import Service
 
-from router.services.asking import Endpoints, answering
+from router.services.asking import Endpoints, answering, of_its_source
 
 VERSION = "1.0.0"
+#: What a service may ask about its own notifications: on a subject that ends with its source too, so that permissions
+#: can keep it to them.
+OF_A_SOURCE = frozenset({"explain", "trace", "cancel"})
 
 
 class Desk(Protocol):
@@ -28,4 +31,7 @@ async def announce(client: Client, desks: Sequence[Desk]) -> Service:
         for name, answer in desk.endpoints().items():
             endpoint = name.replace(".", "-")  # an endpoint's name is one token
             await service.add_endpoint(name=endpoint, subject=f"pointsman.{name}", handler=answering(answer))
+            if name in OF_A_SOURCE:
+                own = of_its_source(answer)
+                await service.add_endpoint(name=f"{endpoint}-own", subject=f"pointsman.{name}.*", handler=own)
     return service

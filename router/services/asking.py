@@ -35,10 +35,25 @@ class BadRequestError(Exception):
 
 def answering(answer: Answer) -> Callable[[Request], Awaitable[None]]:
     """A handler of the NATS micro service: whatever goes wrong becomes an error answer."""
+    return _handler(lambda request: answer(_object(request.data)))
 
+
+def of_its_source(answer: Answer) -> Callable[[Request], Awaitable[None]]:
+    """The same on a subject that ends with the source, which the request then needs not name, and may name no other."""
+
+    async def answer_its_own(request: Request) -> Mapping[str, Any]:
+        asked, source = _object(request.data), request.subject.rsplit(".", 1)[1]
+        if asked.get("source", source) != source:
+            raise BadRequestError("must be the one that the subject ends with", "source")
+        return await answer({**asked, "source": source})
+
+    return _handler(answer_its_own)
+
+
+def _handler(answered: Callable[[Request], Awaitable[Mapping[str, Any]]]) -> Callable[[Request], Awaitable[None]]:
     async def handler(request: Request) -> None:
         try:
-            await request.respond(to_json(await answer(_object(request.data))))
+            await request.respond(to_json(await answered(request)))
         except BadRequestError as exc:
             await _refuse(request, exc.code, exc.message, exc.field)
         except StoreError as exc:
