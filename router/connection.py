@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import structlog
 from faststream.nats import NatsBroker
-from faststream.security import BaseSecurity
+from faststream.nats.security import NatsCredentials, NatsNKey, NatsSecurity
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -31,6 +32,7 @@ class Connection:
         self.broker = NatsBroker(
             settings.servers,
             name=settings.name,
+            inbox_prefix=settings.inbox,
             connect_timeout=5,
             # The defaults give up after 60 tries and notice a dead server after four minutes.
             max_reconnect_attempts=-1,
@@ -40,9 +42,7 @@ class Connection:
             disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,
             error_cb=self._error,
-            user_credentials=str(settings.creds) if settings.creds else None,
-            nkeys_seed=str(settings.nkey) if settings.nkey else None,
-            security=_security(settings.tls) if settings.tls else None,
+            security=_security(settings),
             logger=None,
         )
 
@@ -80,8 +80,18 @@ class Connection:
             log.warning("nats.error", why=str(exc) or type(exc).__name__)
 
 
-def _security(tls: TlsSettings) -> BaseSecurity:
+def _security(settings: NatsSettings) -> NatsSecurity | None:
+    """Who we are, and how the server is known."""
+    tls = _tls(settings.tls) if settings.tls else {}
+    if settings.creds:
+        return NatsCredentials(str(settings.creds), **tls)
+    if settings.nkey:
+        return NatsNKey.from_file(settings.nkey, **tls)
+    return NatsSecurity(**tls) if tls else None
+
+
+def _tls(files: TlsSettings) -> dict[str, Any]:
     try:
-        return BaseSecurity(ssl_context=tls_context(tls), use_ssl=True)
+        return {"ssl_context": tls_context(files), "use_ssl": True}
     except OSError as exc:
         raise ConnectionFailedError(f"nats.tls: a file cannot be read: {exc.strerror or exc}") from None

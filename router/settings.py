@@ -75,6 +75,9 @@ class NatsSettings(Section):
     replicas: Annotated[int, Field(ge=1, le=5)] = Field(1, description="copies of every stream and bucket")
     timeout: Annotated[float, Field(gt=0)] = Field(2.0, description="seconds to wait for an answer")
     name: str = Field("pointsman", description="shown in the server's list of connections")
+    inbox: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] = Field(
+        "_INBOX", description="where answers come in; one of its own lets permissions keep others out"
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> NatsSettings:

@@ -71,6 +71,7 @@ async def _connect(settings: NatsSettings, where: str) -> Client:
         client = await nats.connect(
             settings.servers,
             name=f"{settings.name}-cli",
+            inbox_prefix=settings.inbox,
             connect_timeout=_CONNECT_WITHIN,
             max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
