@@ -29,6 +29,7 @@ check: $(STAMP)  ## lint, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/channel-smtp/src
 	$(BIN)/lint-imports
 
 lock:  ## resolve the dependencies anew (needs uv)

@@ -68,6 +68,7 @@ class SenderKind(StrEnum):
     ALPHANUMERIC = "alphanumeric"
     MESSAGING_SERVICE = "messaging-service"
     WHATSAPP = "whatsapp"
+    ADDRESS = "address"  #: of a plugin's channel: an email address, an account
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ class SendReceipt:
     provider_message_id: ProviderMessageId
     provider_status: str  #: the provider's own word
     segments: int | None = None  #: where the provider says it
+    last_word: bool = False  #: the provider will report nothing more: being taken is all that is ever known
     raw: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 

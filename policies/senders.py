@@ -22,8 +22,8 @@ US_AND_CANADA = frozenset({"US", "CA"})
 
 #: Kinds that each built-in channel can be sent from. A plugin's channel takes any sender that is configured for it.
 _KINDS: Mapping[ChannelName, frozenset[SenderKind]] = {
-    SMS: frozenset(SenderKind) - {SenderKind.WHATSAPP},
-    MMS: frozenset(SenderKind) - {SenderKind.WHATSAPP, SenderKind.ALPHANUMERIC},
+    SMS: frozenset(SenderKind) - {SenderKind.WHATSAPP, SenderKind.ADDRESS},
+    MMS: frozenset(SenderKind) - {SenderKind.WHATSAPP, SenderKind.ADDRESS, SenderKind.ALPHANUMERIC},
     WHATSAPP: frozenset({SenderKind.WHATSAPP, SenderKind.MESSAGING_SERVICE}),
 }
 #: Channels over the phone network, where US and Canadian carriers take traffic from their own numbers only.

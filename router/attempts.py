@@ -181,10 +181,9 @@ class Attempts:
             if not advances(attempt.status, moved.status):
                 log.debug("attempt.overtaken", **_keys(item), status=moved.status)
                 return
+            snapshot = replace(story.snapshot.with_attempt(moved), closed=story.snapshot.closed or happening.final)
             try:
-                await self.ledger.append(
-                    item.about, happening, story.snapshot.with_attempt(moved), after=story.sequence
-                )
+                await self.ledger.append(item.about, happening, snapshot, after=story.sequence)
             except ConflictError:
                 story = await self._read_until_there(item)
             except StoreError:
@@ -203,12 +202,15 @@ class Attempts:
         self, item: OutboxItem, story: Story, attempt: Attempt, outcome: SendReceipt | SendError, *, crashed: bool
     ) -> tuple[Happening, Attempt]:
         if isinstance(outcome, SendReceipt):
+            status = DeliveryStatus.SENT if outcome.last_word else DeliveryStatus.ACCEPTED
             happening = replace(
-                self._happening(item, "accepted"),
+                self._happening(item, status.value),
+                final=outcome.last_word,
                 provider_message_id=outcome.provider_message_id,
                 provider_status=outcome.provider_status,
+                reason=Reason.NO_RECEIPT if outcome.last_word else None,
             )
-            return happening, attempt.moved(DeliveryStatus.ACCEPTED, outcome.provider_message_id)
+            return happening, attempt.moved(status, outcome.provider_message_id)
         error = outcome.as_provider_error()
         if isinstance(outcome, OutcomeUnknownError):
             reason = Reason.CRASHED if crashed else Reason.OUTCOME_UNKNOWN

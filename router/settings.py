@@ -27,6 +27,7 @@ DEFAULT_FILE = "pointsman.toml"
 #: Messages (segments) per second that a sender of this kind may send when the configuration names no rate.
 #: Twilio's "Understanding Twilio Rate Limits and Message Queues": long codes 1, toll-free 3, short codes 100,
 #: alphanumeric 10, WhatsApp 80; 10DLC depends on the campaign's trust score, so the lowest tier is assumed.
+#: What a plugin's address may send nobody here knows.
 DEFAULT_RATES: Mapping[SenderKind, float] = {
     SenderKind.LONG_CODE: 1,
     SenderKind.TEN_DLC: 1,
@@ -35,6 +36,7 @@ DEFAULT_RATES: Mapping[SenderKind, float] = {
     SenderKind.ALPHANUMERIC: 10,
     SenderKind.MESSAGING_SERVICE: 10,
     SenderKind.WHATSAPP: 80,
+    SenderKind.ADDRESS: 10,
 }
 
 

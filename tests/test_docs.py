@@ -15,7 +15,9 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from channels.capabilities import table
 from channels.reasons import Reason
+from channels.registry import discover
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from router.cli.app import app
 from router.settings import SenderSettings, Settings, TlsSettings
@@ -139,6 +141,24 @@ def test_the_code_in_the_readme_is_that_of_the_examples(language: str, folder: s
     files = [file.read_text() for file in (ROOT / folder).iterdir() if file.suffix == suffix]
     written = {line.strip() for text in files for line in text.splitlines()}
     assert {line.strip() for text in shown for line in text.splitlines()} <= written
+
+
+def test_the_guide_for_channels_shows_the_example_that_it_makes() -> None:
+    page, example = ROOT / "docs" / "plugins.md", ROOT / "examples" / "channel-smtp"
+    files = [file for file in example.rglob("*.*") if file.suffix in {".py", ".toml"}]
+    written = {line for file in files for line in file.read_text().splitlines()}
+    shown = [line for language in ("py", "ini") for text in _raw_blocks(page, language) for line in text.splitlines()]
+    assert len(shown) > 8
+    assert [line for line in shown if line not in written] == []
+
+
+def _raw_blocks(page: Path, language: str) -> list[str]:
+    return [text for name, text in _BLOCK.findall(page.read_text()) if name == language]
+
+
+def test_the_table_of_capabilities_is_what_the_channels_declare() -> None:
+    built_in = [plugin for plugin in discover().values() if plugin.provider == "twilio"]
+    assert table(built_in) in (ROOT / "docs" / "plugins.md").read_text(), "python -m channels.capabilities prints it"
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
