@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from bench.nats_cluster import NatsCluster
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from router.embedded import EmbeddedNats
 
@@ -80,14 +81,21 @@ class Process:
 
 
 class Cluster:
-    """One NATS server, one simulator and any number of routers that share a webhook port."""
+    """NATS, one simulator and any number of routers that share a webhook port."""
 
     def __init__(
-        self, *, config: dict[str, Any], simulator: dict[str, Any], routers: int, nats_config: str = ""
+        self, *, config: dict[str, Any], simulator: dict[str, Any], routers: int, nats_config: str = "", nodes: int = 1
     ) -> None:
+        """`nodes`: NATS servers; with three, every stream has three copies."""
         self._stack = AsyncExitStack()
         self.directory = Path(tempfile.mkdtemp(prefix="pointsman-bench-"))
-        self.nats = EmbeddedNats(store=self.directory / "nats", extra_config=nats_config)
+        store = self.directory / "nats"
+        self.nats: EmbeddedNats | NatsCluster = (
+            EmbeddedNats(store=store, extra_config=nats_config)
+            if nodes == 1
+            else NatsCluster(ports=[free_port() for _ in range(nodes)], store=store, extra_config=nats_config)
+        )
+        self._nodes = nodes
         self.webhook_port, self.simulator_port = free_port(), free_port()
         self.simulator_url = f"http://127.0.0.1:{self.simulator_port}"
         self._config = config
@@ -108,6 +116,11 @@ class Cluster:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    @property
+    def nats_urls(self) -> list[str]:
+        """Where clients connect."""
+        return self.nats.urls if isinstance(self.nats, NatsCluster) else [self.nats.url]
 
     async def ask_simulator(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """GET, or POST where there is a body."""
@@ -150,7 +163,7 @@ class Cluster:
     def _toml(self, admin: int) -> str:
         config = {
             **self._config,
-            "nats": {"url": self.nats.url, **self._config.get("nats", {})},
+            "nats": {"url": self.nats_urls, "replicas": self._nodes, **self._config.get("nats", {})},
             "http": {
                 "public_url": f"http://127.0.0.1:{self.webhook_port}",
                 "listen": f"127.0.0.1:{self.webhook_port}",

@@ -24,6 +24,7 @@ import nats
 from nats.js.client import JetStreamContext
 
 from bench.cluster import Cluster, Process
+from bench.nats_cluster import NatsCluster
 
 SENDERS = [
     {"name": f"us-{n}", "kind": "10dlc", "channels": ["sms", "mms"], "from": f"+1501712266{n}", "rate": 200}
@@ -116,7 +117,7 @@ class Campaign:
         """Start everything, let it fail, count."""
         options, started = self._options, time.monotonic()
         simulator = {**SIMULATOR, "seed": self._report.seed, "faults": FAULTS}
-        async with Cluster(config=CONFIG, simulator=simulator, routers=options.routers) as cluster:
+        async with Cluster(config=CONFIG, simulator=simulator, routers=options.routers, nodes=options.nodes) as cluster:
             publishing = asyncio.create_task(self._publish(cluster))
             chaos = asyncio.create_task(self._chaos(cluster))
             await publishing
@@ -128,7 +129,7 @@ class Campaign:
 
     async def _publish(self, cluster: Cluster) -> None:
         """At the chosen rate, each until it is acknowledged: a publisher that retries, as publishers must."""
-        connection = await nats.connect(cluster.nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
+        connection = await nats.connect(cluster.nats_urls, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
         js = connection.jetstream(timeout=2)
         limit = asyncio.Semaphore(50)
         beginning = time.monotonic()
@@ -174,17 +175,21 @@ class Campaign:
         await victim.start()
 
     async def _restart_nats(self, cluster: Cluster) -> None:
-        cluster.nats.kill()
-        await cluster.nats.wait()
+        """The one server, or one of several: SIGKILL, a pause, the same one again."""
+        node = cluster.nats
+        if isinstance(node, NatsCluster):
+            node = self._draw.choice(list(node.nodes.values()))
+        node.kill()
+        await node.wait()
         self._report.nats_restarts += 1
         await asyncio.sleep(self._draw.uniform(0.1, 1.0))
-        await cluster.nats.start()
+        await node.start()
 
     async def _until_settled(self, cluster: Cluster) -> None:
         """Until every notification has its final event, or nothing has moved for a long while."""
         quiet_since, before = time.monotonic(), -1
         while time.monotonic() - quiet_since < self._options.patience:
-            self._events = await _read_log(cluster.nats.url)
+            self._events = await read_log(cluster.nats_urls)
             final = {event["notification_id"] for event in self._events if event["final"]}
             if len(final) >= self._options.notifications:
                 return
@@ -244,8 +249,9 @@ def _marker(message: dict[str, Any]) -> str:
     return str(message["body"]).split("\n", 1)[0]
 
 
-async def _read_log(url: str) -> list[dict[str, Any]]:
-    connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
+async def read_log(urls: list[str]) -> list[dict[str, Any]]:
+    """Every delivery event so far, in order."""
+    connection = await nats.connect(urls, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
     try:
         js = connection.jetstream(timeout=10)
         last = (await js.stream_info("DELIVERIES")).state.last_seq
@@ -267,6 +273,7 @@ def main() -> int:
     parser.add_argument("--routers", type=int, default=3)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--nats-restarts", type=int, default=3)
+    parser.add_argument("--nodes", type=int, default=1, help="NATS servers; with 3, every stream has three copies")
     parser.add_argument("--rate", type=float, default=50.0, help="notifications published per second")
     parser.add_argument("--seed", type=int, default=None, help="of the first run; printed, so that it can be repeated")
     parser.add_argument("--runs", type=int, default=1, help="so many seeds in a row")

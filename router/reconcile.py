@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds that our clock and the provider's may differ; its times are whole seconds besides.
 _SKEW = 5
+#: Seconds beyond the time-out for an answer within which the provider may have taken a request that had left.
+_LINGERS = 60.0
 #: A provider that cannot be asked for so many times `settle` leaves the attempt to a person.
 _PATIENCE = 30
 
@@ -60,6 +62,7 @@ class Reconcile:
     policy: Callable[[], Policy]
     settings: ReconcileSettings
     attempts_per_step: int
+    timeout: float  #: seconds that an attempt waits for the provider's answer
     clock: Clock
 
     async def begin(self, story: Story, attempt: Attempt) -> None:
@@ -106,7 +109,9 @@ class Reconcile:
         since = self._since(attempt) - timedelta(seconds=_SKEW)
         async with asyncio.timeout(60):
             candidates = await finder.find(outbound_message(item, sender, token), since)
-        return await self._first_free(candidates, item, since)
+        # What was created later answers another request, however equal it looks.
+        last = self._since(attempt) + timedelta(seconds=self.timeout + _LINGERS)
+        return await self._first_free([each for each in candidates if each.created_at <= last], item, since)
 
     async def _first_free(
         self, candidates: Sequence[FoundMessage], item: OutboxItem, since: datetime

@@ -182,6 +182,7 @@ class Parts:
             policy=self.policy,
             settings=self.settings.reconcile,
             attempts_per_step=self.settings.retry.attempts,
+            timeout=self.settings.dispatch.timeout,
             clock=utc_now,
         )
 

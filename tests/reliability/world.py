@@ -127,6 +127,7 @@ class Process:
             policy=lambda: POLICY,
             settings=ReconcileSettings(wait=WAIT, settle=SETTLE),
             attempts_per_step=5,
+            timeout=TIMEOUT,
             clock=clock,
         )
         self.tracking = Tracking(ledger, HASHER, mover, keeper, clock)

@@ -1,0 +1,61 @@
+"""What the search of the provider's list takes for an attempt, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Coroutine, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from channels.memory import MemoryChannel
+from channels.model import SMS, NotificationId
+from router.intake import Received
+from router.outbox import OutboxItem, read_item
+from router.rendering import outbound_message
+from tests.factories import US_MAIN
+from tests.reliability.gates import Fate
+from tests.reliability.world import HASHER, TIMEOUT, WAIT, World
+
+BODY = json.dumps({"id": "n-1", "to": "+12025550143", "content": {"text": "same"}}).encode()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """One whose first request to the provider is lost before it is taken."""
+    made = World([Fate.DROPPED])
+    yield made
+    made.close()
+
+
+def _do(world: World, work: Coroutine[Any, Any, object]) -> None:
+    world.begin(world.processes[0], work)
+    world.pass_all()
+
+
+def _attempt(world: World) -> OutboxItem:
+    sequence = world.seed(BODY)
+    _do(world, world.processes[0].intake.take(Received("notifications.normal.shop", sequence, BODY, {})))
+    (queued,) = world.store.stream("OUTBOX")
+    item = read_item("shop", "n-1", queued.headers, queued.body)
+    _do(world, world.processes[0].attempts.make(item))
+    return item
+
+
+@pytest.mark.parametrize(("later", "found"), [(10.0, True), (TIMEOUT + 50, True), (TIMEOUT + 90, False)])
+def test_an_equal_message_counts_only_if_the_lost_request_can_have_made_it(
+    world: World, later: float, found: bool
+) -> None:
+    item = _attempt(world)
+    assert world.store.bodies("DELIVERIES")[-1]["status"] == "unknown"
+    world.advance(later, Fate.DROPPED)
+    # Somebody else's, in the same words to the same number; nobody but the provider knows of it.
+    message = outbound_message(item, US_MAIN, HASHER.token("shop", "n-1", 1))
+    other = replace(message, ref=replace(message.ref, notification_id=NotificationId("n-2")))
+    world.loop.run_until_complete(MemoryChannel.send(world.channels[SMS], other))
+    world.advance(WAIT + 100, Fate.DROPPED)
+
+    _do(world, world.processes[0].reconcile.look("shop", "n-1", 1))
+
+    assert (world.store.bodies("DELIVERIES")[-1]["status"] == "accepted") is found
