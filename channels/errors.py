@@ -2,7 +2,8 @@
 
 SendError
 ├─ ChannelConfigError           something of ours at the provider is wrong  no retry, alert
-│   └─ SenderConfigError           nothing of this sender can go           the sender stops; retry when it is mended
+│   ├─ SenderConfigError           nothing of this sender can go           the sender stops; retry when it is mended
+│   └─ SenderUnknownError          the sender is configured no more         next step
 ├─ MessageInvalidError          our message is wrong                       no retry
 ├─ ProviderUnavailableError     not reached, before a byte of it left      retry
 ├─ ProviderThrottledError       refused for the rate                       retry after a while; the sender pauses
@@ -72,6 +73,13 @@ class SenderConfigError(ChannelConfigError):
 
     error_class = "sender_config"
     retryable = True
+
+
+class SenderUnknownError(ChannelConfigError):
+    """The plan names a sender or a channel that the configuration no longer has; nothing was sent."""
+
+    error_class = "sender_unknown"
+    reason = Reason.SENDER_UNKNOWN
 
 
 class MessageInvalidError(SendError):
@@ -152,6 +160,7 @@ BY_CLASS: dict[str, type[SendError]] = {
     for cls in (
         ChannelConfigError,
         SenderConfigError,
+        SenderUnknownError,
         MessageInvalidError,
         ProviderUnavailableError,
         ProviderThrottledError,

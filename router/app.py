@@ -109,9 +109,10 @@ class Router:
             await self._work(parts, topology.STUCK, parts.stuck.on_accepted, 16)
             self._pauses.append(parts.stuck.stop)
         if "dispatch" in self._roles:
-            await parts.dispatch.start()
-            self._pauses.append(parts.dispatch.pause)
-            self._drains.append(parts.dispatch.stop)
+            for part in (parts.dispatch, parts.orphans):
+                await part.start()
+                self._pauses.append(part.pause)
+                self._drains.append(part.stop)
         if "webhooks" in self._roles and parts.providers.webhooks:
             app = parts.webhooks(lambda: self.health.draining)
             self.webhook_url = (await self._listen(app, sockets["webhooks"])).url

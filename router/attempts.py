@@ -12,11 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import structlog
 
-from channels.errors import MessageInvalidError, OutcomeUnknownError, RecipientOptedOutError, SendError
+from channels.errors import OutcomeUnknownError, RecipientOptedOutError, SendError, SenderUnknownError
 from channels.model import ChannelName, OutboundMessage, Sender, SendReceipt
 from channels.port import Channel
 from channels.reasons import Reason
@@ -114,7 +113,8 @@ class Attempts:
     async def _claim(self, item: OutboxItem) -> Story | None:
         """Own this attempt, or None when it is not to be made any more."""
         while True:
-            attempt = Attempt(item.attempt, item.step, DeliveryStatus.SENDING, int(self.clock().timestamp()))
+            begun = int(self.clock().timestamp())
+            attempt = Attempt(item.attempt, item.step, DeliveryStatus.SENDING, begun, owner=self.ledger.instance)
             happening = self._happening(item, "sending")
             try:
                 return await self.ledger.append(
@@ -133,9 +133,8 @@ class Attempts:
         if attempt is None or attempt.status is not DeliveryStatus.SENDING or story.snapshot.closed:
             log.debug("attempt.already_made", **_keys(item))
             return
-        assert story.at is not None
-        age = (self.clock() - story.at) / timedelta(seconds=1)
-        if (left := self.timeout + _GRACE - age) > 0 and await self.presence.lives(story.owner):
+        age = self.clock().timestamp() - attempt.begun
+        if (left := self.timeout + _GRACE - age) > 0 and await self.presence.lives(attempt.owner):
             raise LaterError("its owner is sending it now", min(left, _GRACE))
         log.warning("attempt.claim_without_outcome", **_keys(item), age=round(age, 1))
         await self._record(
@@ -163,7 +162,7 @@ class Attempts:
         step = item.chosen
         sender, channel = self.senders.get(step.sender), self.channels.get(step.channel)
         if sender is None or channel is None:
-            raise MessageInvalidError("the sender or the channel of the plan is no longer configured")
+            raise SenderUnknownError("the sender or the channel of the plan is no longer configured")
         token = self.hasher.token(item.source, item.notification_id, item.attempt)
         return channel, outbound_message(item, sender, token)
 

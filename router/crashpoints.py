@@ -22,6 +22,8 @@ class CrashPoint(StrEnum):
     DISPATCH_RECORDED = "dispatch.recorded"  #: recorded; not acknowledged
     TRACKING_READ = "tracking.read"  #: a callback was read; not appended
     TRACKING_APPENDED = "tracking.appended"  #: appended; the provider has no answer
+    ORPHAN_TAKEN = "orphan.taken"  #: taken from the outbox of a sender that is gone; nothing was done about it
+    ORPHAN_DONE = "orphan.done"  #: routed anew, or its attempt ended; not acknowledged
     FOLLOW_UP_TAKEN = "follow_up.taken"  #: an attempt ended; nothing was done about it
     FOLLOW_UP_DONE = "follow_up.done"  #: the next attempt is on its way; not acknowledged
     RECONCILE_WOKEN = "reconcile.woken"  #: the schedule fired; the provider was not asked

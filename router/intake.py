@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 from nats.aio.msg import Msg
 
-from channels.model import ChannelName
+from channels.model import ChannelName, Lane
 from channels.reasons import Reason
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
@@ -116,6 +116,32 @@ class Intake:
             return
         incoming = _Incoming(received, origin, notification, request)
         await self._follow(incoming, await self._story_so_far(incoming))
+
+    async def route_again(self, item: OutboxItem, senders: Collection[str]) -> bool:
+        """Its sender is configured no more and nothing was attempted: decide anew, or go on where that was done.
+
+        `senders` are those that there are. False: it asks for what is not there any more, so it cannot be decided anew.
+        """
+        origin = subjects.Origin(Lane(item.lane), item.source)
+        headers = {TRACEPARENT: item.traceparent} if item.traceparent else {}
+        subject = subjects.notification(item.lane, item.source)
+        received = Received(subject, item.snapshot.notification_sequence, item.body, headers, redelivered=True)
+        try:
+            incoming = _Incoming(received, origin, item.notification, self._request(item.notification, origin))
+        except InvalidNotificationError:
+            return False
+        while True:
+            story = await self._ledger.read(item.source, item.notification_id)
+            if story.snapshot.closed or story.snapshot.attempts or not story.snapshot.plan:
+                return True  # the story has gone on
+            if story.snapshot.plan[0].sender in senders:
+                await self._hand_over(incoming, story)
+                return True
+            try:
+                await self._decide(incoming, story)
+            except ConflictError:
+                continue
+            return True
 
     def _check_size(self, body: bytes) -> None:
         """What is published once with few headers must fit once more, with ours."""

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,29 +29,39 @@ _PRESENCE, _LEASE = "router", "lease"
 class Presence:
     """Signs of life of the routers: a key each, which expires."""
 
-    def __init__(self, js: JetStream, bucket: str, instance: str, seconds: float) -> None:
+    def __init__(
+        self, js: JetStream, bucket: str, instance: str, seconds: float, senders: Collection[str] = ()
+    ) -> None:
         self._js = js
         self._bucket = Bucket(js, bucket)
         self._instance = instance  #: no dot in it
         self._seconds = seconds
+        self._sign = json.dumps({"senders": sorted(senders)}).encode()
 
     async def beat(self) -> None:
         """This router lives."""
-        await self._bucket.put(f"{_PRESENCE}.{self._instance}", b"{}", ttl=self._seconds)
+        await self._bucket.put(f"{_PRESENCE}.{self._instance}", self._sign, ttl=self._seconds)
 
     async def leave(self) -> None:
         """This router stops."""
         await self._bucket.delete(f"{_PRESENCE}.{self._instance}", ttl=self._seconds)
 
-    async def routers(self) -> list[str]:
-        """Those that live."""
+    async def routers(self) -> Mapping[str, Collection[str]]:
+        """Those that live, each with the senders that its configuration has: it may differ while one is changed."""
         stored = await self._js.last_of_each(self._bucket.stream, self._bucket.subject(f"{_PRESENCE}.*"))
-        return [each.subject.rsplit(".", 1)[1] for each in stored if "KV-Operation" not in each.headers]
+        living = [each for each in stored if "KV-Operation" not in each.headers and each.body]
+        return {each.subject.rsplit(".", 1)[1]: json.loads(each.body)["senders"] for each in living}
 
     async def lives(self, owner: str) -> bool:
         """Whether the router that an event's owner mark begins with gives signs of life."""
         instance = owner.partition(".")[0]
         return instance == self._instance or instance in await self.routers()
+
+
+async def has_owner(js: JetStream, bucket: str, sender: str) -> bool:
+    """Whether some router paces this sender now."""
+    stored = await js.last(f"KV_{bucket}", Bucket(js, bucket).subject(f"{_LEASE}.{sender}"))
+    return stored is not None and bool(stored.body) and bool(json.loads(stored.body)["owner"])
 
 
 @dataclass(slots=True)
@@ -127,7 +137,7 @@ class Leases:
         await self._presence.beat()
         living = await self._presence.routers()
         for sender in self._senders:
-            mine = ranked(sender, living) == self._instance
+            mine = ranked(sender, [router for router, has in living.items() if sender in has]) == self._instance
             if sender in self._held:
                 await (self._renew(sender) if mine else self._give_up(sender))
             elif mine:

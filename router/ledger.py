@@ -34,7 +34,7 @@ class Ledger:
     def __init__(self, js: JetStream, clock: Clock, instance: str) -> None:
         self._js = js
         self._clock = clock
-        self._instance = instance  #: names this process, different at each start
+        self.instance = instance  #: names this process, different at each start
         self._marks = itertools.count(1)
 
     async def read(self, source: str, notification_id: str) -> Story:
@@ -50,7 +50,7 @@ class Ledger:
         Raises `ConflictError` when another event came in between, and `StoreUnavailableError` when nobody can say
         whether it was stored.
         """
-        mark = f"{self._instance}.{next(self._marks)}"
+        mark = f"{self.instance}.{next(self._marks)}"
         identity = event_id(about, happening, snapshot.events)
         body = body_of(about, happening, identity, self._clock())
         headers = headers_of(about, happening, identity, snapshot, mark)

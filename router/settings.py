@@ -180,6 +180,9 @@ class DispatchSettings(Section):
     concurrency: int = Field(64, ge=1, description="requests in flight per sender")
     lease: float = Field(6, ge=2, description="a sender whose owner is silent for so long gets another owner")
     bulk_share: float = Field(0.05, ge=0, lt=1, description="of a sender's rate that bulk keeps under load")
+    orphaned_after: float = Field(
+        60, ge=1, description="nobody has had a waiting message's sender for so long: it is routed anew"
+    )
     drain: float = Field(20, ge=0, description="for sends in flight when the router stops")
 
 

@@ -50,6 +50,7 @@ class Attempt:
     #: What was decided when it failed: "retry@<RFC 3339>", "step@<index>", "give_up"; empty while nothing was.
     next: str = ""
     settled: bool = False  #: its outcome stayed unknown, and `on_unknown` decided that it was not sent
+    owner: str = ""  #: the process that claimed it, as `Presence` knows it
 
     @property
     def guessed(self) -> bool:
@@ -108,7 +109,8 @@ class Snapshot:
             for step in self.plan
         ]
         attempts = [
-            [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled)] for a in self.attempts
+            [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled), a.owner]
+            for a in self.attempts
         ]
         until = rfc3339(self.until) if self.until else None
         row = [1, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events, until]
@@ -134,8 +136,9 @@ class Snapshot:
 
 
 def _attempt(row: list[Any]) -> Attempt:
-    number, step, status, begun, provider_message_id, move, settled = row
-    return Attempt(number, step, DeliveryStatus(status), begun, provider_message_id, move, bool(settled))
+    number, step, status, begun, provider_message_id, move, settled, *owner = row
+    # Written before owners were kept: an attempt without one counts as abandoned.
+    return Attempt(number, step, DeliveryStatus(status), begun, provider_message_id, move, bool(settled), *owner)
 
 
 def _step(row: list[Any]) -> Step:

@@ -27,6 +27,7 @@ from router.jetstream import JetStream
 from router.leases import Presence
 from router.ledger import Ledger
 from router.moves import Mover
+from router.orphans import Orphans
 from router.outbox import Outbox
 from router.providers import Providers
 from router.recipients import Consent, Hasher, Recipients, Sessions
@@ -124,7 +125,8 @@ class Parts:
 
     @cached_property
     def presence(self) -> Presence:
-        return Presence(self.js, self.bucket(topology.SENDERS), self.instance, self.settings.dispatch.lease)
+        bucket = self.bucket(topology.SENDERS)
+        return Presence(self.js, bucket, self.instance, self.settings.dispatch.lease, self.senders)
 
     @cached_property
     def attempts(self) -> Attempts:
@@ -152,6 +154,18 @@ class Parts:
             bucket=self.bucket(topology.SENDERS),
             instance=self.instance,
             presence=self.presence,
+        )
+
+    @cached_property
+    def orphans(self) -> Orphans:
+        return Orphans(
+            js=self.js,
+            senders=self.senders,
+            intake=self.intake,
+            attempts=self.attempts,
+            settler=Settler(self.js, self.dead_letters, "dispatch"),
+            settings=self.settings.dispatch,
+            bucket=self.bucket(topology.SENDERS),
         )
 
     @cached_property

@@ -21,7 +21,7 @@ TAKEN_OVER_WITHIN = ACK_WAIT + 5
 _BOUND = 20.0  #: seconds that a start or a death may take
 
 SETTINGS: dict[str, Any] = {
-    "dispatch": {"ack_wait": ACK_WAIT, "timeout": 1, "lease": 2, "drain": 5},
+    "dispatch": {"ack_wait": ACK_WAIT, "timeout": 1, "lease": 2, "drain": 5, "orphaned_after": 1},
     "reconcile": {"wait": 1, "settle": 3},
     "retry": {"base": 0.05, "cap": 0.2},
 }

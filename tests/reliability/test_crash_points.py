@@ -14,8 +14,10 @@ import pytest
 
 from channels.testing import until
 from channels.twilio.simulator import Faults, TwilioMessage
+from router.app import Router
 from router.crashpoints import CrashPoint
-from tests.integration.harness import IN, US, WHATSAPP, Harness
+from router.settings import Settings
+from tests.integration.harness import IN, US, WHATSAPP, Harness, router_settings
 from tests.reliability.doomed import ALL_ROLES, SETTINGS, TAKEN_OVER_WITHIN, DoomedRouter
 from tests.reliability.operators import ask
 
@@ -26,6 +28,7 @@ TEMPLATE = {"name": "order_shipped", "variables": {"1": "Ada"}}
 SENT_ONCE = ("routed", "sending", "accepted", "delivered")
 TRIED_AGAIN = ("routed", "sending", "failed", "sending", "accepted", "delivered")
 FOUND = ("routed", "sending", "unknown", "accepted", "delivered")
+ORPHANED = ("routed", *SENT_ONCE)
 NOT_FOUND = ("routed", "sending", "unknown", "failed", "sending", "accepted", "delivered")
 
 
@@ -45,6 +48,18 @@ async def publish_and_call_back(harness: Harness, death: Death) -> None:
 async def replay_a_held_one(harness: Harness, death: Death) -> None:
     with pytest.raises(TimeoutError):
         await ask(harness, "replay", {"id": harness.dead_letters[0].body["dead_letter_id"]}, within=2)
+
+
+async def leave_an_orphan(harness: Harness, death: Death) -> None:
+    """Routed to a sender that nobody has any more when the next router starts."""
+    gone = {"name": "gone", "kind": "10dlc", "channels": ["sms"], "from": "+15017122999", "countries": ["US"]}
+    given = router_settings(harness.server.url, harness.reserve_port(), **SETTINGS, senders=[gone])
+    router = Router(Settings(**given), harness.environ, frozenset({"intake"}))
+    await router.start()
+    await harness.watch()
+    await publish(harness, death)
+    await harness.wait_for(ID, "routed")
+    await router.stop()
 
 
 async def hold_one(harness: Harness, death: Death) -> None:
@@ -100,6 +115,8 @@ DEATHS = [
         roles="intake,dispatch,tracking",
         label="failover",
     ),
+    Death(CrashPoint.ORPHAN_TAKEN, ORPHANED[:1], ORPHANED, prepare=leave_an_orphan, provoke=nothing),
+    Death(CrashPoint.ORPHAN_DONE, ORPHANED[:2], ORPHANED, prepare=leave_an_orphan, provoke=nothing),
     Death(CrashPoint.RECONCILE_WOKEN, FOUND[:3], FOUND, script=("accept_drop",)),
     Death(CrashPoint.RECONCILE_FOUND, FOUND[:3], FOUND, script=("accept_drop",)),
     Death(CrashPoint.RECONCILE_APPENDED, FOUND[:4], FOUND, script=("accept_drop",)),
