@@ -20,7 +20,7 @@ from router.health import Health
 from router.http import ASGIApp, admin_app, as_json
 from router.jetstream import JetStream, StoreError
 from router.listeners import Listener, ListenError, bind
-from router.metrics import render
+from router.metrics import Counted
 from router.policy import PolicyFileError, load_policy
 from router.providers import open_providers
 from router.recipients import load_hasher
@@ -154,6 +154,7 @@ class Router:
         self._stack.push_async_callback(providers.aclose)
         policy = load_policy(settings, providers.plugins)
         hasher = await load_hasher(js, settings.streams.bucket_prefix, self._environ)
+        Counted.on = settings.telemetry.metrics
         parts = Parts(settings, js, providers, lambda: policy, hasher, self.instance)
         for mirror in (parts.consent.mirror, parts.sessions.mirror):
             await mirror.start()
@@ -162,7 +163,9 @@ class Router:
 
     async def _serve_admin(self, parts: Parts, sock: socket.socket) -> None:
         async def metrics() -> WebhookReply:
-            return WebhookReply(200, *render(parts.dispatch.queues))
+            if not Counted.on:
+                return WebhookReply(404, "text/plain", b"metrics are switched off: telemetry.metrics\n")
+            return WebhookReply(200, *await parts.metrics.render())
 
         async def contract_page() -> WebhookReply:
             html = await asyncio.to_thread(asyncapi_page)

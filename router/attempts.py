@@ -27,6 +27,7 @@ from router.events import Happening
 from router.jetstream import StoreError
 from router.leases import Presence
 from router.ledger import ConflictError, Ledger
+from router.metrics import PROVIDER
 from router.moves import Mover
 from router.outbox import OutboxItem
 from router.recipients import Hasher, Recipients
@@ -75,6 +76,7 @@ class Attempts:
         reached(CrashPoint.DISPATCH_CLAIMED)
         outcome = await self._send(item)
         reached(CrashPoint.DISPATCH_ANSWERED)
+        PROVIDER.observe(asyncio.get_running_loop().time() - started, item.chosen.channel, item.chosen.sender)
         await self._record(item, claim, outcome)
         reached(CrashPoint.DISPATCH_RECORDED)
         took = asyncio.get_running_loop().time() - started

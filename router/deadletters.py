@@ -109,7 +109,7 @@ class DeadLetters:
             "headers": dict(headers),
             "recorded_at": rfc3339(self._clock()),
         }
-        DEAD_LETTERS.labels(stage, reason).inc()
+        DEAD_LETTERS.inc(stage, reason)
         headers_out = {MESSAGE_ID: identity, "content-type": "application/json"}
         await self._js.publish(subjects.dead_letter(stage, source), to_json(event), headers_out)
 

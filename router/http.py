@@ -61,7 +61,7 @@ class WebhookApp:
         """ASGI."""
         if scope["type"] == "http":
             reply = await self._answer(scope, receive)
-            WEBHOOKS.labels(scope["path"].rpartition("/")[2] if reply.status != 404 else "", reply.status).inc()
+            WEBHOOKS.inc(scope["path"].rpartition("/")[2] if reply.status != 404 else "", str(reply.status))
             await respond(send, reply)
 
     async def _answer(self, scope: Scope, receive: Receive) -> WebhookReply:

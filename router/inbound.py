@@ -55,7 +55,7 @@ class Inbound:
         if message.channel == WHATSAPP and sender != UNKNOWN_SENDER:
             session = await self._sessions.open(sender, message.from_, received_at)
         await self._publish(provider, message, sender, received_at, session)
-        INBOUND.labels(message.channel, message.keyword or "").inc()
+        INBOUND.inc(message.channel, message.keyword or "")
         log.info(
             "inbound.taken",
             channel=message.channel,

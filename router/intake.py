@@ -46,6 +46,7 @@ class Received:
     body: bytes
     headers: Mapping[str, str]
     redelivered: bool = False
+    published: float = 0.0  #: when it was stored there, in seconds since 1970; 0: it comes from elsewhere
 
 
 class Lately:
@@ -97,7 +98,8 @@ class Intake:
         """A message of the stream NOTIFICATIONS."""
         place = msg.metadata
         again = place.num_delivered > 1
-        await self.take(Received(msg.subject, place.sequence.stream, msg.data, msg.headers or {}, redelivered=again))
+        stored, at = place.sequence.stream, place.timestamp.timestamp()
+        await self.take(Received(msg.subject, stored, msg.data, msg.headers or {}, redelivered=again, published=at))
 
     async def take(self, received: Received) -> None:
         """One notification, from the wire to its outbox. Done when it returns: it may then be acknowledged."""
@@ -226,6 +228,7 @@ class Intake:
             notification_sequence=incoming.received.sequence,
             events=story.snapshot.events + 1,
             until=None,
+            published=round(incoming.received.published or self._clock().timestamp(), 3),
         )
         happening = Happening("", self._clock(), decision=decision_as_dict(decision))
         match decision.outcome:

@@ -132,6 +132,10 @@ class JetStream:
         """The newest message whose subject matches the filter, in one round trip; None when there is none."""
         return await self._get(stream, {"last_by_subj": subject})
 
+    async def first(self, stream: str, subject: str) -> Stored | None:
+        """The oldest message whose subject matches the filter; None when there is none."""
+        return await self._get(stream, {"seq": 1, "next_by_subj": subject})
+
     async def last_of_each(self, stream: str, subject: str) -> list[Stored]:
         """The last message of every subject that matches the filter, in one round trip."""
         return await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"multi_last": [subject]}).encode())

@@ -12,16 +12,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import Callable
 
 from router import subjects
 from router.clock import Clock, parse_time
 from router.events import OWNER, Happening, body_of, event_id, headers_of, subject_of
 from router.jetstream import JetStream, Stored, StoreUnavailableError, WrongSequenceError
-from router.metrics import EVENTS
 from router.story import SNAPSHOT, About, Snapshot, Story
 
 #: Pauses in seconds between tries while the store does not answer; then the caller decides what to do.
 _PATIENCE = (0.05, 0.2, 0.5, 1.0)
+
+
+#: Told of every event that was appended: whoever counts them.
+Appended = Callable[[About, Happening, Snapshot], None]
 
 
 class ConflictError(Exception):
@@ -31,10 +35,11 @@ class ConflictError(Exception):
 class Ledger:
     """Appends to and reads from the stream DELIVERIES."""
 
-    def __init__(self, js: JetStream, clock: Clock, instance: str) -> None:
+    def __init__(self, js: JetStream, clock: Clock, instance: str, appended: Appended | None = None) -> None:
         self._js = js
         self._clock = clock
         self.instance = instance  #: names this process, different at each start
+        self._appended = appended
         self._marks = itertools.count(1)
 
     async def read(self, source: str, notification_id: str) -> Story:
@@ -59,7 +64,8 @@ class Ledger:
         for pause in (*_PATIENCE, None):
             try:
                 sequence = await self._js.publish(subject, body, headers, expect=after, expect_on=expect_on)
-                EVENTS.labels(happening.status, happening.channel).inc()
+                if self._appended:
+                    self._appended(about, happening, snapshot)
                 return Story(
                     about.source,
                     about.notification_id,

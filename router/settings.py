@@ -232,6 +232,12 @@ class InboundSettings(Section):
     help_reply: str = Field("Reply STOP to get no more messages, START to get them again.")
 
 
+class TelemetrySettings(Section):
+    """Figures for those who watch."""
+
+    metrics: bool = Field(True, description="count, and answer GET /metrics")
+
+
 class LogSettings(Section):
     """structlog."""
 
@@ -266,6 +272,7 @@ class Settings(BaseSettings):
     consent: ConsentSettings = ConsentSettings()
     inbound: InboundSettings = InboundSettings()
     logs: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
     def settings_customise_sources(

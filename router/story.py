@@ -75,6 +75,8 @@ class Snapshot:
     events: int = 0  #: how many events there are
     until: datetime | None = None  #: deferred: when the policy is asked again
     refused: tuple[int, ...] = ()  #: sequences of publications under this id that were refused, newest last
+    #: When it was published, or woke after it was deferred; seconds since 1970, 0: unknown. Its way is timed from then.
+    published: float = 0.0
 
     def attempt(self, number: int) -> Attempt | None:
         """The attempt with this number; None before it was claimed."""
@@ -114,7 +116,7 @@ class Snapshot:
         ]
         until = rfc3339(self.until) if self.until else None
         row = [1, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events, until]
-        return json.dumps([*row, list(self.refused)], separators=(",", ":"))
+        return json.dumps([*row, list(self.refused), self.published], separators=(",", ":"))
 
     @classmethod
     def load(cls, text: str) -> Snapshot:
@@ -122,7 +124,7 @@ class Snapshot:
         version, *row = json.loads(text)
         if version != 1:
             raise ValueError(f"the delivery log was written by a later version (story format {version})")
-        fingerprint, sequence, steps, attempts, closed, events, until, refused = row
+        fingerprint, sequence, steps, attempts, closed, events, until, refused, *later = row
         return cls(
             fingerprint=fingerprint,
             notification_sequence=sequence,
@@ -132,6 +134,7 @@ class Snapshot:
             events=events,
             until=datetime.fromisoformat(until) if until else None,
             refused=tuple(refused),
+            published=later[0] if later else 0.0,
         )
 
 

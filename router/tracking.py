@@ -56,7 +56,7 @@ class Tracking:
         reached(CrashPoint.TRACKING_READ)
         outcome = await self._record(report)
         reached(CrashPoint.TRACKING_APPENDED)
-        CALLBACKS.labels(outcome.value).inc()
+        CALLBACKS.inc(outcome.value)
         ref = report.ref
         log.info(
             "callback." + outcome.value,

@@ -26,6 +26,9 @@ from router.intake import HEADROOM, Intake
 from router.jetstream import JetStream
 from router.leases import Presence
 from router.ledger import Ledger
+from router.metrics import Observer
+from router.metrics.backlog import Backlog
+from router.metrics.page import Page
 from router.moves import Mover
 from router.orphans import Orphans
 from router.outbox import Outbox
@@ -68,7 +71,7 @@ class Parts:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.js, utc_now, self.instance)
+        return Ledger(self.js, utc_now, self.instance, Observer().appended)
 
     @cached_property
     def archive(self) -> Archive:
@@ -219,6 +222,14 @@ class Parts:
         return Advisories(self.js, self.dead_letters, streams)
 
     # What people ask.
+
+    @cached_property
+    def backlog(self) -> Backlog:
+        return Backlog(self.js, self.dead_letters, self.bucket(topology.DEADLETTERS), list(self.senders))
+
+    @cached_property
+    def metrics(self) -> Page:
+        return Page(self.dispatch.queues, self.backlog, self.js.client, lambda: self.policy().version)
 
     @cached_property
     def replay(self) -> Replay:
