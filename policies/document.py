@@ -203,6 +203,8 @@ class Paused(Table):
     categories: Many[Category] = ()
     channels: Many[ChannelToken] = ()
     sources: Many[Source] = ()
+    action: Action = Action.SUPPRESS
+    again: Seconds = 300.0  #: after which what is deferred is asked again
 
 
 class CountryGuard(Table):

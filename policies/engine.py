@@ -6,7 +6,7 @@ out. Whatever comes in, a decision comes out, with a trace of everything that wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from policies.conditions import Vocabulary
 from policies.document import OptInRule, PolicyDocument
 from policies.guards import Guard, compile_guards
 from policies.model import Decision, Outcome, RecipientFacts, RoutingRequest, TraceEntry
+from policies.pauses import Kind, Pause, Pauses, mark_of
 from policies.routes import Routes, compile_route
 from policies.senders import sender_table
 from policies.situation import Situation, as_facts, situation
@@ -48,25 +49,29 @@ class Policy:
     opt_in_needs: Sequence[OptInNeed]
     options: Mapping[ChannelName, Option]  #: the installed channels
     unknown: Mapping[Category, OnUnknown]
+    pauses: Pauses  #: of the document and of operators
 
     def on_unknown(self, category: Category) -> OnUnknown:
         """What to do with an unknown outcome where the notification itself says nothing."""
         return self.unknown.get(category, OnUnknown.RETRY)
 
 
-def compile_policy(document: PolicyDocument, world: World) -> Policy:
-    """Work out everything that does not depend on a request."""
+def compile_policy(document: PolicyDocument, world: World, switches: Iterable[Pause] = ()) -> Policy:
+    """Work out everything that does not depend on a request; `switches` are the pauses that operators laid over it."""
+    switches = tuple(switches)
+    pauses = Pauses.of(document.guards.paused, switches)
     templates = {name: TemplateLanguages(entry) for name, entry in world.templates.items()}
-    options = {channel: _option(channel, document, world, templates) for channel in world.channels}
+    options = {channel: _option(channel, document, world, templates, pauses) for channel in world.channels}
     vocabulary = Vocabulary.of(document, world, templates)
     sessions = {channel for channel, capabilities in world.channels.items() if capabilities.needs_session}
     return Policy(
-        version=document.version,
-        guards=compile_guards(document, world.templates),
+        version=document.version + mark_of(switches),
+        guards=compile_guards(document, world.templates, pauses),
         routes=Routes(tuple(compile_route(each, vocabulary, options, world.senders) for each in document.routes)),
         options=options,
         session_senders=frozenset(sender.name for sender in world.senders if sender.channels & sessions),
         unknown=document.on_unknown,
+        pauses=pauses,
         opt_in_needs=tuple(_need(rule, document) for rule in document.guards.opt_in),
     )
 
@@ -96,16 +101,20 @@ def _guarded(policy: Policy, seen: Situation, trace: list[TraceEntry]) -> Outcom
 
 
 def _option(
-    channel: ChannelName, document: PolicyDocument, world: World, templates: Mapping[str, TemplateLanguages]
+    channel: ChannelName,
+    document: PolicyDocument,
+    world: World,
+    templates: Mapping[str, TemplateLanguages],
+    pauses: Pauses,
 ) -> Option:
-    paused, segments = document.guards.paused, document.guards.segments
+    segments = document.guards.segments
     return Option(
         channel=channel,
         capabilities=world.channels[channel],
         senders=sender_table(world.senders, channel),
         templates=templates,
         languages=document.languages,
-        paused=paused is not None and channel in paused.channels,
+        pauses=pauses.of_one(Kind.CHANNEL, channel),
         max_segments=segments.max if segments else None,
     )
 

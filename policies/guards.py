@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from channels.model import Category
 from channels.reasons import Reason
-from policies.document import Action, CountryGuard, FrequencyCap, Paused, PolicyDocument, QuietHours
+from policies.document import Action, CountryGuard, FrequencyCap, PolicyDocument, QuietHours
 from policies.model import Deferred, Outcome, Rejected, Suppressed, TraceEntry
+from policies.pauses import Pauses
 from policies.situation import Situation, covers_all, recipient_zones, stopping_scope
 from policies.templates import variables_fault
 from policies.world import TemplateEntry
@@ -22,17 +23,19 @@ Checked = tuple[TraceEntry, Outcome | None]
 Guard = Callable[[Situation], Checked]
 
 
-def compile_guards(document: PolicyDocument, templates: Mapping[str, TemplateEntry]) -> tuple[Guard, ...]:
-    """All guards in the order in which they are asked; those without a table in the document are left out."""
-    return tuple(_guards(document, templates))
+def compile_guards(
+    document: PolicyDocument, templates: Mapping[str, TemplateEntry], pauses: Pauses
+) -> tuple[Guard, ...]:
+    """All guards in the order in which they are asked; those that there is nothing for are left out."""
+    return tuple(_guards(document, templates, pauses))
 
 
-def _guards(document: PolicyDocument, templates: Mapping[str, TemplateEntry]) -> Iterator[Guard]:
+def _guards(document: PolicyDocument, templates: Mapping[str, TemplateEntry], pauses: Pauses) -> Iterator[Guard]:
     guards = document.guards
     yield suppression
     yield expiry
-    if guards.paused:
-        yield paused(guards.paused)
+    if pauses:
+        yield paused(pauses)
     if guards.countries:
         yield countries(guards.countries, document)
     if guards.opt_in:
@@ -59,14 +62,23 @@ def _stop(rule: str, because: str, outcome: Outcome) -> Checked:
 
 
 def _hold(rule: str, because: str, until: datetime | None, reason: Reason, situation: Situation) -> Checked:
-    """Defer, unless nothing would be left to send by then; without `until`, suppress."""
+    """`held`, with a sentence that says until when."""
+    outcome = held(until, reason, situation)
     expires_at = situation.request.expires_at
     if until is None:
-        return _stop(rule, because, Suppressed(reason))
-    if expires_at is not None and expires_at <= until:
+        return _stop(rule, because, outcome)
+    if isinstance(outcome, Suppressed) and expires_at is not None:
         late = f"{because}; it would wait until {at(until)} and expires before, at {at(expires_at)}"
-        return _stop(rule, late, Suppressed(Reason.EXPIRED))
-    return _stop(rule, f"{because}; asked again at {at(until)}", Deferred(until, reason))
+        return _stop(rule, late, outcome)
+    return _stop(rule, f"{because}; asked again at {at(until)}", outcome)
+
+
+def held(until: datetime | None, reason: Reason, situation: Situation) -> Deferred | Suppressed:
+    """Deferred, unless nothing would be left to send by then; without `until`, suppressed."""
+    expires_at = situation.request.expires_at
+    if until is None:
+        return Suppressed(reason)
+    return Suppressed(Reason.EXPIRED) if expires_at is not None and expires_at <= until else Deferred(until, reason)
 
 
 # What passes in the usual way says the same each time.
@@ -99,17 +111,15 @@ def expiry(situation: Situation) -> Checked:
     return _pass(rule, f"it expires later, at {at(expires_at)}")
 
 
-def paused(table: Paused) -> Guard:
-    """Categories and sources that an operator stopped; paused channels are taken out of the plans."""
+def paused(pauses: Pauses) -> Guard:
+    """Categories and sources that are stopped for now; paused channels are taken out of the plans."""
     rule = "guard.paused"
-    categories, sources = frozenset[str](table.categories), frozenset(table.sources)
 
     def check(situation: Situation) -> Checked:
-        if situation.category in categories:
-            return _stop(rule, f"category '{situation.category}' is paused", Suppressed(Reason.PAUSED))
-        if situation.source in sources:
-            return _stop(rule, f"source '{situation.source}' is paused", Suppressed(Reason.PAUSED))
-        return _pass(rule, f"neither category '{situation.category}' nor source '{situation.source}' is paused")
+        pause = pauses.whole(situation.category, situation.source, situation.now)
+        if pause is None:
+            return _pass(rule, f"neither category '{situation.category}' nor source '{situation.source}' is paused")
+        return _hold(rule, pause.because, pause.asked_again(situation.now), Reason.PAUSED, situation)
 
     return check
 

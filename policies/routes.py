@@ -15,6 +15,7 @@ from channels.model import ChannelName, Form, Sender
 from channels.reasons import Reason
 from policies import document as doc
 from policies.conditions import Condition, Vocabulary
+from policies.guards import held
 from policies.model import Outcome, Rejected, RoutingPlan, Step, Suppressed, TraceEntry
 from policies.senders import chosen_from, sender_table
 from policies.situation import Situation
@@ -184,7 +185,7 @@ def _refusal(obstacles: list[Obstacle], situation: Situation) -> Outcome:
     reasons = [obstacle.reason for obstacle in obstacles]
     for reason in _ON_PURPOSE:
         if reason in reasons:
-            return Suppressed(reason)
+            return held(min((o.until for o in obstacles if o.until), default=None), reason, situation)
     if not obstacles:
         pin = situation.request.pin
         what = f"a notification pinned to '{pin}'" if pin else f"a recipient in {situation.country or 'no country'}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 
 from channels.model import MMS, SMS, WHATSAPP, ChannelCapabilities, ChannelName, Form
@@ -15,6 +16,7 @@ from channels.reasons import Reason
 from policies.content import segments_of, text_with_links
 from policies.guards import at
 from policies.model import Step
+from policies.pauses import Pause, first
 from policies.senders import US_AND_CANADA, Candidate, Row, SenderTable
 from policies.situation import Situation
 from policies.templates import TemplateLanguages, chosen_template
@@ -26,6 +28,7 @@ class Obstacle:
 
     reason: Reason
     because: str
+    until: datetime | None = None  #: when it is worth asking again; only where the channel is paused for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Option:
     senders: SenderTable
     templates: Mapping[str, TemplateLanguages]
     languages: Mapping[str, str]  #: country -> its usual language
-    paused: bool
+    pauses: tuple[Pause, ...]  #: of this channel
     max_segments: int | None  #: of one SMS; None: no limit
     narrowed: bool = False  #: a step names the senders that it may use
 
@@ -75,8 +78,8 @@ def resolve(option: Option, fits: tuple[Fit, ...], situation: Situation) -> Step
     step = _fit(option, fits, situation, candidates)
     if isinstance(step, Obstacle):
         return step
-    if option.paused:
-        return Obstacle(Reason.PAUSED, f"channel '{option.channel}' is paused")
+    if option.pauses and (pause := first(option.pauses, situation.now)):
+        return Obstacle(Reason.PAUSED, pause.because, pause.asked_again(situation.now))
     if not situation.stops and situation.permits is None:
         return step
     return _with_consent(option, fits, situation, candidates)

@@ -15,14 +15,16 @@ from channels.errors import ChannelConfigError
 from channels.port import WebhookReply
 from channels.registry import PluginError
 from router import topology
+from router.buckets import Bucket, Mirror
 from router.connection import Connection, ConnectionFailedError
 from router.health import Health
 from router.http import ASGIApp, admin_app, as_json
 from router.jetstream import JetStream, StoreError
+from router.keeper import PolicyKeeper
 from router.listeners import Listener, ListenError, bind
 from router.metrics import Counted
-from router.policy import PolicyFileError, load_policy
-from router.providers import open_providers
+from router.policy import PolicyFileError, world_of
+from router.providers import Providers, open_providers
 from router.recipients import load_hasher
 from router.schemas import asyncapi, asyncapi_page
 from router.services import announce
@@ -152,14 +154,26 @@ class Router:
         await topology.provision(js, settings)
         providers = open_providers(settings, self._environ, listens="webhooks" in self._roles)
         self._stack.push_async_callback(providers.aclose)
-        policy = load_policy(settings, providers.plugins)
         hasher = await load_hasher(js, settings.streams.bucket_prefix, self._environ)
         Counted.on = settings.telemetry.metrics
-        parts = Parts(settings, js, providers, lambda: policy, hasher, self.instance)
+        keeper = await self._keep_policy(js, providers)
+        parts = Parts(settings, js, providers, keeper.policy, hasher, self.instance)
         for mirror in (parts.consent.mirror, parts.sessions.mirror):
             await mirror.start()
             self._stack.push_async_callback(mirror.stop)
         return parts
+
+    async def _keep_policy(self, js: JetStream, providers: Providers) -> PolicyKeeper:
+        settings = self._settings
+        bucket: Mirror[bytes] = Mirror(js, Bucket(js, settings.streams.bucket_prefix + topology.POLICY), bytes)
+        await bucket.start()
+        self._stack.push_async_callback(bucket.stop)
+        world = world_of(settings, providers.plugins)
+        keeper = PolicyKeeper(settings.policy, bucket, lambda _stored: world)
+        await keeper.start()
+        self._stack.push_async_callback(keeper.stop)
+        self.health.notes = keeper.notes
+        return keeper
 
     async def _serve_admin(self, parts: Parts, sock: socket.socket) -> None:
         async def metrics() -> WebhookReply:

@@ -19,7 +19,7 @@ from channels.errors import OutcomeUnknownError, RecipientOptedOutError, SendErr
 from channels.model import ChannelName, OutboundMessage, Sender, SendReceipt
 from channels.port import Channel
 from channels.reasons import Reason
-from channels.status import ENDED_BADLY, DeliveryStatus, advances
+from channels.status import DeliveryStatus, advances
 from router.clock import Clock
 from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint, reached
@@ -30,6 +30,7 @@ from router.ledger import ConflictError, Ledger
 from router.metrics import PROVIDER
 from router.moves import Mover
 from router.outbox import OutboxItem
+from router.pausing import Pausing
 from router.recipients import Hasher, Recipients
 from router.rendering import outbound_message
 from router.story import Attempt, Story
@@ -58,6 +59,7 @@ class Attempts:
     mover: Mover
     clock: Clock
     presence: Presence
+    pausing: Pausing
     timeout: float  #: seconds the channel may take
 
     async def make(self, item: OutboxItem) -> SendReceipt | SendError | None:
@@ -68,6 +70,8 @@ class Attempts:
         reached(CrashPoint.DISPATCH_TAKEN)
         if happening := self._no_longer_wanted(item):
             await self._close(item, happening)
+            return None
+        if await self.pausing.holds(item):
             return None
         claim = await self._claim(item)
         if claim is None:
@@ -104,7 +108,7 @@ class Attempts:
                 await self.ledger.append(item.about, happening, snapshot, after=item.revision)
             except ConflictError:
                 story = await self.ledger.read(item.source, item.notification_id)
-                if not _is_next(story, item):
+                if not item.is_next_of(story):
                     await self._resume(item, story)
                     return
                 item = item.on(story)
@@ -124,7 +128,7 @@ class Attempts:
                 )
             except ConflictError:
                 story = await self.ledger.read(item.source, item.notification_id)
-            if not _is_next(story, item):
+            if not item.is_next_of(story):
                 await self._resume(item, story)
                 return None
             item = item.on(story)
@@ -134,6 +138,7 @@ class Attempts:
         attempt = story.snapshot.attempt(item.attempt)
         if attempt is None or attempt.status is not DeliveryStatus.SENDING or story.snapshot.closed:
             log.debug("attempt.already_made", **_keys(item))
+            await self.pausing.resume(item, story)
             return
         age = self.clock().timestamp() - attempt.begun
         if (left := self.timeout + _GRACE - age) > 0 and await self.presence.lives(attempt.owner):
@@ -257,13 +262,6 @@ def _stopped(base: Happening, status: str, reason: Reason, because: str) -> Happ
         "trace": [{"rule": f"dispatch.{reason.value}", "matched": True, "because": because}],
     }
     return replace(base, status=status, reason=reason, decision=decision)
-
-
-def _is_next(story: Story, item: OutboxItem) -> bool:
-    """Whether this attempt is the one that the story waits for."""
-    latest = story.snapshot.latest
-    before_it_failed = latest is None or latest.status in ENDED_BADLY
-    return not story.snapshot.closed and len(story.snapshot.attempts) == item.attempt - 1 and before_it_failed
 
 
 def _keys(item: OutboxItem) -> dict[str, object]:

@@ -106,6 +106,7 @@ class Mirror(Generic[V]):
         self._warm = asyncio.Event()
         self._puller: Puller | None = None
         self._guard: asyncio.Task[None] | None = None
+        self.changes = 0  #: grows with every change, for whoever wants to look only when something is new
 
     async def start(self) -> None:
         """Load everything, then follow."""
@@ -129,6 +130,10 @@ class Mirror(Generic[V]):
         entry = self._entries.get(key)
         return self._decode(entry[0]) if entry else None
 
+    def all(self) -> dict[str, V]:
+        """Everything now known, by key: for small buckets."""
+        return {key: self._decode(value) for key, (value, _) in self._entries.items()}
+
     def keys(self) -> list[str]:
         """Every key now known."""
         return list(self._entries)
@@ -140,6 +145,7 @@ class Mirror(Generic[V]):
         """Our own write is known at once, before it comes back."""
         if self._entries.get(key, (b"", 0))[1] < revision:
             self._entries[key] = (value, revision)
+            self.changes += 1
 
     def _forget(self, expired: Callable[[V], bool]) -> None:
         for key in [key for key, (value, _) in self._entries.items() if expired(self._decode(value))]:
@@ -175,6 +181,7 @@ class Mirror(Generic[V]):
         gone = headers.get("KV-Operation") in _GONE or "Nats-Marker-Reason" in headers
         if gone:
             self._entries.pop(key, None)
+            self.changes += 1
         else:
             self.note(key, msg.data, sequence)
         if pending == 0:

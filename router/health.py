@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from channels.port import WebhookReply
@@ -17,6 +18,8 @@ class Health:
 
     started: bool = False
     draining: bool = False
+    #: What an operator should know although work goes on: name -> how it stands.
+    notes: Callable[[], Mapping[str, str]] = dict
 
     async def alive(self, js: JetStream) -> WebhookReply:
         """The event loop answers, and the connection to NATS has not been given up for good."""
@@ -29,7 +32,8 @@ class Health:
     async def ready(self, js: JetStream, settings: Settings) -> WebhookReply:
         """Connected, streams in place, not draining; else what is missing."""
         problems = await self._problems(js, settings)
-        return as_json(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+        status = "not ready" if problems else "ready"
+        return as_json(503 if problems else 200, {"status": status, "problems": problems, "notes": dict(self.notes())})
 
     async def _problems(self, js: JetStream, settings: Settings) -> list[str]:
         if self.draining:

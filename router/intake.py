@@ -264,9 +264,7 @@ class Intake:
     async def _wait(self, incoming: _Incoming, snapshot: Snapshot) -> None:
         assert snapshot.until is not None
         received = incoming.received
-        headers = {"Pointsman-Subject": received.subject, "Pointsman-Sequence": str(received.sequence)}
-        if incoming.traceparent:
-            headers[TRACEPARENT] = incoming.traceparent
+        headers = as_published(received.subject, received.sequence, incoming.traceparent)
         origin, identity = incoming.origin, incoming.notification.id
         await self._timers.schedule(Kind.DEFER, origin.source, identity, snapshot.until, received.body, headers)
 
@@ -360,6 +358,12 @@ class _Incoming:
     def keys(self) -> dict[str, str]:
         """What every log line about it says."""
         return {"source": self.origin.source, "notification_id": self.notification.id}
+
+
+def as_published(subject: str, sequence: int, traceparent: str | None) -> dict[str, str]:
+    """Headers of a timer by which a notification comes back as it stood in its stream: read by `woken`."""
+    headers = {"Pointsman-Subject": subject, "Pointsman-Sequence": str(sequence)}
+    return {**headers, TRACEPARENT: traceparent} if traceparent else headers
 
 
 def woken(body: bytes, headers: Mapping[str, str]) -> Received:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from nats.aio.msg import Msg
 
+from channels.status import ENDED_BADLY
 from policies.model import Step
 from router import subjects
 from router.jetstream import MESSAGE_ID, JetStream
@@ -55,6 +56,15 @@ class OutboxItem:
     def on(self, story: Story) -> OutboxItem:
         """The same attempt, to be claimed after a newer event."""
         return replace(self, snapshot=story.snapshot, revision=story.sequence)
+
+    def is_next_of(self, story: Story) -> bool:
+        """Whether this attempt is the one that the story waits for, on the way that it was decided for."""
+        snapshot, latest = story.snapshot, story.snapshot.latest
+        if snapshot.closed or len(snapshot.attempts) != self.attempt - 1 or self.step >= len(snapshot.plan):
+            return False
+        if snapshot.plan[self.step].sender != self.chosen.sender:
+            return False  # decided again, for another one
+        return latest is None or latest.status in ENDED_BADLY
 
     def headers(self) -> dict[str, str]:
         """Everything but the body, for the wire."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from router import advisories, subjects, topology
 from router.services import OF_A_SOURCE
 from router.settings import Settings
+from router.switches import PREFIX
 
 #: Events, schedules and buckets that the router writes. It publishes no notification.
 _WRITTEN = ("deliveries.>", "outbox.>", "timers.>", "wake.>", "inbound.>", "deadletters.>")
@@ -36,6 +37,13 @@ _READ_A_STREAM = (
     "$JS.API.CONSUMER.CREATE.{}",
     "$JS.API.CONSUMER.INFO.{}.*",
     "$JS.API.CONSUMER.MSG.NEXT.{}.>",
+)
+#: What it writes itself: policies and pauses (docs/policy.md, "Changing it").
+_STEERING = (
+    f"$JS.API.STREAM.INFO.KV_{topology.POLICY}",
+    f"$JS.API.DIRECT.GET.KV_{topology.POLICY}",
+    f"$KV.{topology.POLICY}.policy.>",
+    f"$KV.{topology.POLICY}.{PREFIX}>",
 )
 _OF_A_CONSUMER = (
     f"$JS.API.CONSUMER.INFO.{subjects.DELIVERIES}.{{}}",
@@ -74,9 +82,11 @@ def router(settings: Settings) -> Permissions:
 
 
 def operator(inbox: str) -> Permissions:
-    """A person at a terminal, or the console: asks everything, reads every event, publishes as any service."""
+    """A person at a terminal, or the console: asks everything, reads every event, publishes as any service, steers."""
     api = [each.format(name) for name in _READABLE for each in _READ_A_STREAM]
-    return Permissions(publish=("notifications.*.*", "pointsman.>", "$SRV.>", *api), subscribe=(f"{inbox}.>",))
+    return Permissions(
+        publish=("notifications.*.*", "pointsman.>", "$SRV.>", *api, *_STEERING), subscribe=(f"{inbox}.>",)
+    )
 
 
 def service(source: str, consumers: Sequence[str] = ("events",)) -> Permissions:

@@ -1,13 +1,14 @@
-"""The policy in force."""
+"""Reading policies: where the configuration says the document is, compiled for what is configured and installed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from channels.model import ChannelName
 from channels.port import ChannelPlugin
 from policies import document
 from policies.engine import Policy, compile_policy
+from policies.pauses import Pause
 from policies.world import World
 from router.settings import Settings
 
@@ -26,19 +27,26 @@ def world_of(settings: Settings, plugins: Mapping[ChannelName, ChannelPlugin]) -
 
 
 def load_policy(settings: Settings, plugins: Mapping[ChannelName, ChannelPlugin]) -> Policy:
-    """The configured policy, or the shipped one, compiled for what is configured and installed."""
+    """The policy of the configured file, or the shipped one."""
     file = settings.policy.file
     if file is None:
         return compile_policy(document.shipped(), world_of(settings, plugins))
     try:
-        chosen = document.load(file.read_text(encoding="utf-8"), str(file))
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise PolicyFileError(f"policy.file: {file} cannot be read: {type(exc).__name__}") from None
+    return compiled(text, str(file), world_of(settings, plugins))
+
+
+def compiled(text: str | None, name: str, world: World, switches: Iterable[Pause] = ()) -> Policy:
+    """The policy of this text, None for the shipped one; `name` stands before each problem."""
+    try:
+        chosen = document.shipped() if text is None else document.load(text, name)
     except document.PolicyError as exc:
         raise PolicyFileError(str(exc)) from None
     if missing := _not_carried_out(chosen):
-        raise PolicyFileError(f"{file}: this router does not carry out {', '.join(missing)} yet; take it out")
-    return compile_policy(chosen, world_of(settings, plugins))
+        raise PolicyFileError(f"{name}: this router does not carry out {', '.join(missing)} yet; take it out")
+    return compile_policy(chosen, world, switches)
 
 
 def _not_carried_out(chosen: document.PolicyDocument) -> list[str]:

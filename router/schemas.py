@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from channels.model import Lane
+from policies.document import json_schema as policy_schema
 from router.subjects import NAME, NOTIFICATION_ID, SOURCE
 from router.wire import DeadLetterEvent, DeliveryEvent, InboundEvent, Notification
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ASYNCAPI = "asyncapi"
+POLICY = "policy"
 
 #: A publisher may leave out what has a default; a subscriber finds every field.
 Mode = Literal["validation", "serialization"]
@@ -66,7 +68,7 @@ CHANNELS = (
 _BY_NAME = MappingProxyType({channel.name: channel for channel in CHANNELS})
 
 #: What may be asked for by name.
-NAMES = (*_BY_NAME, ASYNCAPI)
+NAMES = (*_BY_NAME, POLICY, ASYNCAPI)
 
 _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "lane": {"description": "how urgent it is", "enum": [lane.value for lane in Lane]},
@@ -85,7 +87,9 @@ def document(name: str) -> dict[str, Any]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one kind of message. KeyError for an unknown name."""
+    """The JSON Schema (draft 2020-12) of one kind of message, or of policies. KeyError for an unknown name."""
+    if name == POLICY:
+        return policy_schema()
     channel = _BY_NAME[name]
     schema = channel.model.model_json_schema(by_alias=True, mode=channel.mode)
     return {"$schema": DIALECT, "$id": f"urn:pointsman:schema:{name}", **schema, "title": channel.title}

@@ -169,7 +169,14 @@ _NEEDS_E164 = {SenderKind.LONG_CODE, SenderKind.TEN_DLC, SenderKind.TOLL_FREE, S
 class PolicySettings(Section):
     """Which policy decides."""
 
-    file: Path | None = Field(None, description="absent: the shipped policy")
+    file: Path | None = Field(None, description="read again when it changes; absent: the shipped policy")
+    bucket: bool = Field(False, description="the document is the one that `pointsman policy publish` put into NATS")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> PolicySettings:
+        if self.file is not None and self.bucket:
+            raise ValueError("give either file or bucket")
+        return self
 
 
 class DispatchSettings(Section):

@@ -21,8 +21,8 @@ MINIMUM_SERVER = (2, 12, 5)
 
 INTAKE, FOLLOW_UP, WAKE, STUCK = "intake", "follow-up", "wake", "stuck"
 SESSIONS, CONSENT, REACH, SENDERS = "sessions", "consent", "reach", "senders"
-META, ATTRIBUTIONS, DEADLETTERS = "pointsman", "attributions", "deadletters"
-BUCKETS = (SESSIONS, CONSENT, REACH, SENDERS, META, ATTRIBUTIONS, DEADLETTERS)
+META, POLICY, ATTRIBUTIONS, DEADLETTERS = "pointsman", "policy", "attributions", "deadletters"
+BUCKETS = (SESSIONS, CONSENT, REACH, SENDERS, META, POLICY, ATTRIBUTIONS, DEADLETTERS)
 
 #: Statuses after which something has to be done: the next attempt, the search for an unknown one, the end.
 FOLLOWED = ("failed", "undelivered", "unknown", "canceled")

@@ -32,6 +32,7 @@ from router.metrics.page import Page
 from router.moves import Mover
 from router.orphans import Orphans
 from router.outbox import Outbox
+from router.pausing import Pausing
 from router.providers import Providers
 from router.recipients import Consent, Hasher, Recipients, Sessions
 from router.reconcile import Reconcile
@@ -132,6 +133,10 @@ class Parts:
         return Presence(self.js, bucket, self.instance, self.settings.dispatch.lease, self.senders)
 
     @cached_property
+    def pausing(self) -> Pausing:
+        return Pausing(self.ledger, self.timers, self.policy, utc_now)
+
+    @cached_property
     def attempts(self) -> Attempts:
         return Attempts(
             ledger=self.ledger,
@@ -143,6 +148,7 @@ class Parts:
             mover=self.mover,
             clock=utc_now,
             presence=self.presence,
+            pausing=self.pausing,
             timeout=self.settings.dispatch.timeout,
         )
 

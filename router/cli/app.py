@@ -22,6 +22,9 @@ _COMMANDS = (
     (commands.trace, "pointsman trace shop order-1042"),
     (commands.explain, "pointsman explain --to +919876543210 --text 'Your order is on its way.'"),
     (commands.cancel, "pointsman cancel shop order-1042"),
+    (commands.pause, "pointsman pause category marketing --for 2h --note 'wrong prices'"),
+    (commands.resume, "pointsman resume category marketing"),
+    (commands.paused, "pointsman paused"),
     (commands.simulator, "pointsman simulator --port 8026 --inbound-url http://127.0.0.1:8080/twilio/inbound"),
     (commands.schema, "pointsman schema all --out schemas/"),
 )
@@ -40,10 +43,13 @@ _GROUPS = (
     ),
     (
         "policy",
-        "Check a policy before it runs, and see what another one would change.",
+        "Check a policy, see what another one would change, and put one in force.",
         (
             ("check", commands.policy_check, "pointsman policy check policy.toml --config pointsman.toml"),
             ("diff", commands.policy_diff, "pointsman policy diff stricter.toml --since 24h"),
+            ("publish", commands.policy_publish, "pointsman policy publish policy.toml --note 'quiet hours in France'"),
+            ("show", commands.policy_show, "pointsman policy show 3"),
+            ("history", commands.policy_history, "pointsman policy history"),
         ),
     ),
 )

@@ -17,6 +17,7 @@ from router.cli.notification import NotificationOptions, takes_notification
 from router.subjects import NAME, NOTIFICATION_ID, SOURCE
 
 _STATUS = re.compile(r"[a-z]+")
+PAUSABLE = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 _Source = Annotated[str, typer.Argument(callback=options.matching(SOURCE), help="The publishing service.")]
 _Id = Annotated[
@@ -273,6 +274,95 @@ def policy_diff(
     policies.diff_policy(other, back, limit, config, nats, as_json=as_json)
 
 
+def policy_publish(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy.")],
+    note: Annotated[str, typer.Option(help="For whoever reads the history; 200 characters at most.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Although the check finds errors.")] = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Check a policy and put it in force in every router that reads the bucket."""
+    from router.cli import publications  # noqa: PLC0415 - see above
+
+    publications.publish(file, config, nats, note=note[:200], force=force, as_json=as_json)
+
+
+def policy_show(
+    number: Annotated[int | None, typer.Argument(min=1, help="Of the history; when absent the current one.")] = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Print a published policy."""
+    from router.cli import publications  # noqa: PLC0415 - see above
+
+    publications.show(number, config, nats, as_json=as_json)
+
+
+def policy_history(as_json: options.Json = False, config: options.Config = None, nats: options.Nats = None) -> None:
+    """List what was published, newest first."""
+    from router.cli import publications  # noqa: PLC0415 - see above
+
+    publications.history(config, nats, as_json=as_json)
+
+
+class Pausable(StrEnum):
+    """What can be paused."""
+
+    CATEGORY = "category"
+    CHANNEL = "channel"
+    SOURCE = "source"
+
+
+_What = Annotated[Pausable, typer.Argument(help="What is named.")]
+_Named = Annotated[str, typer.Argument(metavar="NAME", callback=options.matching(PAUSABLE), help="Which one.")]
+
+
+def pause(
+    what: _What,
+    name: _Named,
+    lasting: Annotated[str | None, typer.Option("--for", metavar="2h", help="It ends by itself (s, m, h, d).")] = None,
+    defer: Annotated[bool, typer.Option("--defer", help="What it stops waits, in place of never being sent.")] = False,
+    again: Annotated[str, typer.Option(metavar="5m", help="With --defer: how often it is asked again.")] = "5m",
+    note: Annotated[str, typer.Option(help="Why, for whoever asks; 200 characters at most.")] = "",
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Stop a category, a channel or a source at once, in every router and without a restart."""
+    ends = options.duration(lasting) if lasting else None
+    pause_again = options.duration(again)
+    from policies.pauses import Kind  # noqa: PLC0415 - see above
+    from router.cli import pausing  # noqa: PLC0415 - see above
+
+    pausing.pause(
+        (Kind(what.value), name),
+        config,
+        nats,
+        lasting=ends,
+        defer=defer,
+        again=pause_again,
+        note=note[:200],
+        as_json=as_json,
+    )
+
+
+def resume(what: _What, name: _Named, config: options.Config = None, nats: options.Nats = None) -> None:
+    """Let go again what `pause` stopped; what was suppressed meanwhile stays so."""
+    from policies.pauses import Kind  # noqa: PLC0415 - see above
+    from router.cli import pausing  # noqa: PLC0415 - see above
+
+    pausing.resume((Kind(what.value), name), config, nats)
+
+
+def paused(as_json: options.Json = False, config: options.Config = None, nats: options.Nats = None) -> None:
+    """List what is paused by `pause`."""
+    from router.cli import pausing  # noqa: PLC0415 - see above
+
+    pausing.show(config, nats, as_json=as_json)
+
+
 class Document(StrEnum):
     """What `schema` can be asked for."""
 
@@ -280,6 +370,7 @@ class Document(StrEnum):
     DELIVERY = "delivery"
     INBOUND = "inbound"
     DEADLETTER = "deadletter"
+    POLICY = "policy"
     ASYNCAPI = "asyncapi"
     ALL = "all"
 
@@ -288,7 +379,7 @@ def schema(
     name: Annotated[Document, typer.Argument(help="A schema, the AsyncAPI document, or all of them.")] = Document.ALL,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write files there, in place of printing.")] = None,
 ) -> None:
-    """Print the contract for machines: JSON Schemas and the AsyncAPI document."""
+    """Print the contract for machines: JSON Schemas of messages and policies, and the AsyncAPI document."""
     from router.cli import documents  # noqa: PLC0415 - see above
 
     documents.show(None if name is Document.ALL else name.value, out)

@@ -58,6 +58,8 @@ def explain(question: Question, config: Path | None, nats: str | None, *, offlin
     if decision is None:
         if not offline:
             typer.echo("no router answers: decided here, knowing nothing about the recipient", err=True)
+        if settings.policy.bucket:
+            typer.echo("the published policy is not looked up: decided by the shipped one", err=True)
         decision = _decide(settings, question)
     if as_json:
         print_json(decision)

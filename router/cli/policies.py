@@ -39,21 +39,28 @@ _BATCH = 256  #: decisions that are read at a time
 def check_policy(file: Path | None, config: Path | None, *, as_json: bool) -> None:
     """Print what is found. Exit status 1 when anything is."""
     settings, _ = load_settings(config)
-    name, text = _read(file or settings.policy.file)
-    version, found = _findings(text, name, settings)
+    if file is None and settings.policy.bucket:
+        raise CommandError("give a file: the policy in force is in NATS (pointsman policy show)")
+    name, text = read(file or settings.policy.file)
+    version, found = findings(text, name, settings)
     if as_json:
         print_json({"file": name, "policy": version, "findings": [asdict(each) for each in found]})
     elif found:
-        for each in found:
-            where = f"{each.where}: " if each.where else ""
-            typer.echo(f"{name}:{each.line}: {each.severity}: {where}{each.message}")
+        print_findings(name, found)
     else:
         typer.echo(f"{name}: nothing to mend in policy {version}")
     if found:
         raise typer.Exit(1)
 
 
-def _findings(text: str, name: str, settings: Settings) -> tuple[str | None, list[Finding]]:
+def print_findings(name: str, found: list[Finding]) -> None:
+    """A line for each, as compilers write them."""
+    for each in found:
+        where = f"{each.where}: " if each.where else ""
+        typer.echo(f"{name}:{each.line}: {each.severity}: {where}{each.message}")
+
+
+def findings(text: str, name: str, settings: Settings) -> tuple[str | None, list[Finding]]:
     """The policy's version, None when it is not even a policy, and what an author should look at."""
     try:
         policy = document.load(text, name)
@@ -62,7 +69,7 @@ def _findings(text: str, name: str, settings: Settings) -> tuple[str | None, lis
     return policy.version, check(policy, _world(settings), text)
 
 
-def _read(file: Path | None) -> tuple[str, str]:
+def read(file: Path | None) -> tuple[str, str]:
     """Name and text of a policy; without a file, of the shipped one."""
     if file is None:
         return "default.toml", files("policies").joinpath("default.toml").read_text("utf-8")
@@ -88,7 +95,7 @@ def diff_policy(
 ) -> None:
     """Print what would have been decided differently. Exit status 1 when anything would."""
     settings, _ = load_settings(config, nats)
-    name, text = _read(other)
+    name, text = read(other)
     try:
         policy = compile_policy(document.load(text, name), _world(settings))
     except document.PolicyError as exc:

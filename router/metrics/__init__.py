@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.metrics import MetricWrapperBase
 
 from channels.reasons import Reason
@@ -84,6 +84,8 @@ CALLBACKS = _counter("pointsman_callbacks", "Status callbacks by what became of 
 INBOUND = _counter("pointsman_inbound", "Inbound messages", "channel", "keyword")
 DEAD_LETTERS = _counter("pointsman_dead_letters", "Events kept for a person", "stage", "reason")
 WEBHOOKS = _counter("pointsman_webhooks", "Webhook requests by answer", "kind", "status")
+POLICY_REFUSED = Gauge("pointsman_policy_refused", "1 while a newer document is refused", registry=REGISTRY)
+POLICY_RELOADS = _counter("pointsman_policy_reloads", "Policies that were read again", "outcome")
 
 _DECISIONS = frozenset({"routed", "deferred", "suppressed", "rejected", "expired"})
 _OUTCOMES = frozenset(

@@ -9,6 +9,7 @@ import pytest
 
 from channels.testing import until
 from channels.twilio.simulator import Faults
+from policies.document import shipped
 from tests.integration.conftest import Start
 from tests.integration.harness import US, Harness
 
@@ -74,13 +75,14 @@ async def _admin(harness: Harness, path: str) -> tuple[int, dict[str, object]]:
 
 async def test_health_and_readiness(harness: Harness) -> None:
     assert await _admin(harness, "/healthz") == (200, {"status": "alive"})
-    assert await _admin(harness, "/readyz") == (200, {"status": "ready", "problems": []})
+    notes = {"policy": shipped().version}
+    assert await _admin(harness, "/readyz") == (200, {"status": "ready", "problems": [], "notes": notes})
 
     await harness.js.delete_stream("KV_reach")
 
     assert await _admin(harness, "/readyz") == (
         503,
-        {"status": "not ready", "problems": ["stream KV_reach is missing"]},
+        {"status": "not ready", "problems": ["stream KV_reach is missing"], "notes": notes},
     )
 
 

@@ -17,9 +17,14 @@ from nats.errors import Error as NatsError
 from channels.testing import until
 from channels.twilio.simulator import NO_DELAYS, Simulator, SimulatorSettings
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
+from policies.pauses import Kind
 from router.app import Router
 from router.client import AnswerError, DeliveryEvent, Pointsman
+from router.clock import utc_now
+from router.jetstream import JetStream
+from router.published import Publications
 from router.settings import Settings
+from router.switches import Switch, Switches
 from tests.integration.harness import US, ReservedPort, router_settings
 from tests.integration.secured import DEPLOY, SecuredNats
 
@@ -82,6 +87,19 @@ async def test_what_needs_schedules_and_buckets_works_under_the_routers_own_perm
         async with aclosing(shop.deliveries("shop_events", notification_id="*")) as events:
             assert (await anext(events)).status == "deferred"
         assert (await shop.cancel("a2")).in_time is True
+    assert server.refused == []
+
+
+async def test_an_operator_pauses_and_publishes_policies(server: SecuredNats) -> None:
+    js = JetStream(await server.connect("operator"), timeout=2)
+    await js.start()
+    switch = Switch(Kind.CATEGORY, "marketing", utc_now())
+    await Switches(js, "").throw(switch)
+    assert [each.name for each in await Switches(js, "").all()] == ["marketing"]
+    assert await Switches(js, "").lift(Kind.CATEGORY, "marketing")
+    await Publications(js, "").publish("nobody reads it here", "1", utc_now())
+    assert [each.number for each in await Publications(js, "").history()] == [1]
+    await js.stop()
     assert server.refused == []
 
 

@@ -45,7 +45,13 @@ MISTAKES: list[tuple[str, str, list[Problem]]] = [
     (
         "a key that is not known",
         f"{GOOD}[guards.paused]\nchanels = 'sms'",
-        [Problem(6, "guards.paused.chanels", "there is no such key; the keys here are categories, channels, sources")],
+        [
+            Problem(
+                6,
+                "guards.paused.chanels",
+                "there is no such key; the keys here are action, again, categories, channels, sources",
+            )
+        ],
     ),
     (
         "a condition that is not known, in an inline table over several lines",

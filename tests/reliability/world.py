@@ -27,6 +27,7 @@ from router.leases import Presence
 from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
+from router.pausing import Pausing
 from router.recipients import Consent, Hasher, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
@@ -113,6 +114,7 @@ class Process:
             mover=mover,
             clock=clock,
             presence=Living(store, world),
+            pausing=Pausing(ledger, timers, lambda: POLICY, clock),
             timeout=TIMEOUT,
         )
         self.reconcile = Reconcile(

@@ -114,7 +114,7 @@ async def test_schemas_are_printed_one_by_one_or_all_at_once() -> None:
     one = await pointsman("schema", "inbound")
     every = await pointsman("schema")
     assert '"urn:pointsman:schema:inbound"' in one.stdout
-    for name in ("notification", "delivery", "inbound", "deadletter"):
+    for name in ("notification", "delivery", "inbound", "deadletter", "policy"):
         assert f'"urn:pointsman:schema:{name}"' in every.stdout
 
 
@@ -127,4 +127,5 @@ async def test_schemas_are_written_to_files(tmp_path: Path) -> None:
         "delivery.schema.json",
         "inbound.schema.json",
         "notification.schema.json",
+        "policy.schema.json",
     ]
