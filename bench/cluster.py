@@ -102,6 +102,7 @@ class Cluster:
         self._simulator = simulator
         self._count = routers
         self.routers: list[Process] = []
+        self.admin_ports: list[int] = []
         self.session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Cluster:
@@ -148,6 +149,7 @@ class Cluster:
         await process.start()
         self._stack.push_async_callback(process.stop)
         self.routers.append(process)
+        self.admin_ports.append(admin)
         await self._until_answers(f"http://127.0.0.1:{admin}/readyz")
 
     def _process(self, name: str, command: list[str]) -> Process:

@@ -1,0 +1,129 @@
+"""What metrics cost: the same traffic with them on and off, in turns, and the calls that one notification makes alone.
+
+    python -m bench.metrics --notifications 1000 --rounds 4
+
+Routers are processes of their own; counted is the processor time that each took for a notification, from its
+publication to its delivery. That comparison is noisy on a busy machine, so the calls are timed by themselves too, as a
+share of that time. Scraping is part of it: the router is asked for its metrics once a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.aio.msg import Msg
+
+from bench.cluster import Cluster
+from router.events import Happening
+from router.metrics import CALLBACKS, PROVIDER, WEBHOOKS, Counted, Observer
+from router.story import About, Snapshot
+
+SENDERS = [
+    {"name": f"us-{n}", "kind": "10dlc", "channels": ["sms"], "from": f"+1501712266{n}", "rate": 1000}
+    for n in range(1, 5)
+]
+SIMULATOR = {"seed": 1, "delays": {"queued": 0, "sent": 0, "delivered": 0.05, "read": 0, "jitter": 0}}
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+async def one_round(count: int, *, metrics: bool) -> float:
+    """Microseconds of the router's processor time for a notification."""
+    config: dict[str, Any] = {"senders": SENDERS, "templates": {}, "telemetry": {"metrics": metrics}}
+    async with Cluster(config=config, simulator=SIMULATOR, routers=1) as cluster:
+        await traffic(cluster, 100, "warm")
+        before = processor_seconds(cluster.routers[0].pid)
+        await traffic(cluster, count, "n")
+        return (processor_seconds(cluster.routers[0].pid) - before) / count * 1e6
+
+
+async def traffic(cluster: Cluster, count: int, prefix: str) -> None:
+    """Publish so many and wait until all are delivered."""
+    connection = await nats.connect(cluster.nats_urls)
+    delivered, done = 0, asyncio.Event()
+
+    async def heard(_: Msg) -> None:
+        nonlocal delivered
+        delivered += 1
+        if delivered == count:
+            done.set()
+
+    await connection.subscribe("deliveries.*.delivered.>", cb=heard)
+    await connection.flush()
+    scraping = asyncio.create_task(scrape(cluster))
+    js = connection.jetstream()
+    for index in range(count):
+        body = {"id": f"{prefix}-{index}", "to": f"+1202555{index % 10_000:04}", "content": {"text": "hello"}}
+        await js.publish("notifications.normal.shop", json.dumps(body).encode())
+    async with asyncio.timeout(120):
+        await done.wait()
+    scraping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await scraping
+    await connection.close()
+
+
+async def scrape(cluster: Cluster) -> None:
+    """As Prometheus does, and ten times as often."""
+    url = f"http://127.0.0.1:{cluster.admin_ports[0]}/metrics"
+    while True:
+        async with cluster.session.get(url) as answer:
+            await answer.read()
+        await asyncio.sleep(1)
+
+
+def calls() -> float:
+    """Microseconds of everything that is counted for one delivered notification."""
+    observer, about = Observer(), About("shop", "n1", "normal", "transactional", "+12025550123", {})
+    snapshot, routed = Snapshot("f", 1, published=time.time()), Happening("routed", datetime.now(UTC), channel="sms")
+    story = [
+        replace(routed, status=each, sender="us") for each in ("routed", "sending", "accepted", "sent", "delivered")
+    ]
+    rounds, started = 20_000, time.perf_counter()
+    for _ in range(rounds):
+        for happening in story:
+            observer.appended(about, happening, snapshot)
+        PROVIDER.observe(0.1, "sms", "us")
+        for _ in range(3):
+            CALLBACKS.inc("recorded")
+            WEBHOOKS.inc("status", "204")
+    return (time.perf_counter() - started) / rounds * 1e6
+
+
+async def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--notifications", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=4)
+    options = parser.parse_args()
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(options.rounds):
+        for metrics in (True, False) if number % 2 else (False, True):
+            taken[metrics].append(await one_round(options.notifications, metrics=metrics))
+            print(f"metrics {'on ' if metrics else 'off'}  {taken[metrics][-1]:8.0f} µs a notification")
+    on, off = statistics.median(taken[True]), statistics.median(taken[False])
+    assert Counted.on
+    print(f"median on {on:.0f} µs, off {off:.0f} µs: {100 * (on / off - 1):+.1f} %, scraped every second")
+    print(f"the calls alone: {(alone := calls()):.1f} µs, {100 * alone / off:.2f} % of a notification")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
