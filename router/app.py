@@ -30,6 +30,7 @@ from router.schemas import asyncapi, asyncapi_page
 from router.services import announce
 from router.settings import Settings
 from router.topology import TopologyError
+from router.tracing import Tracing, TracingError
 from router.wiring import Parts
 from router.workers import Handler, Settler, Worker
 
@@ -44,6 +45,7 @@ _MENDABLE = (
     PolicyFileError,
     StoreError,
     TopologyError,
+    TracingError,
 )
 
 
@@ -157,7 +159,7 @@ class Router:
         hasher = await load_hasher(js, settings.streams.bucket_prefix, self._environ)
         Counted.on = settings.telemetry.metrics
         keeper = await self._keep_policy(js, providers)
-        parts = Parts(settings, js, providers, keeper.policy, hasher, self.instance)
+        parts = Parts(settings, js, providers, keeper.policy, hasher, self.instance, self._tracing())
         for mirror in (parts.consent.mirror, parts.sessions.mirror):
             await mirror.start()
             self._stack.push_async_callback(mirror.stop)
@@ -174,6 +176,15 @@ class Router:
         self._stack.push_async_callback(keeper.stop)
         self.health.notes = keeper.notes
         return keeper
+
+    def _tracing(self) -> Tracing | None:
+        if not self._settings.telemetry.traces:
+            return None
+        from router.tracing.exporting import open_tracing  # noqa: PLC0415 - an extra: only where traces are on
+
+        tracing, close = open_tracing(self._settings.telemetry, self.instance)
+        self._stack.push_async_callback(close)
+        return tracing
 
     async def _serve_admin(self, parts: Parts, sock: socket.socket) -> None:
         async def metrics() -> WebhookReply:

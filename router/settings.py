@@ -243,6 +243,9 @@ class TelemetrySettings(Section):
     """Figures for those who watch."""
 
     metrics: bool = Field(True, description="count, and answer GET /metrics")
+    traces: bool = Field(False, description="make spans of what publishers sampled; needs pointsman[otel]")
+    endpoint: str | None = Field(None, description="a collector, OTLP over HTTP; absent: OpenTelemetry's variables")
+    share: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="of what came with no trace that begins one")
 
 
 class LogSettings(Section):

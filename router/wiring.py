@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeVar
 
 from channels.model import Sender
 from policies.engine import Policy
@@ -45,9 +46,13 @@ from router.services.recipients import RecipientDesk
 from router.settings import Settings
 from router.stuck import Stuck
 from router.timers import Timers
+from router.tracing import Tracing
+from router.tracing.parts import TracedAttempts, TracedIntake, TracedLedger, TracedTracking
 from router.tracking import Tracking
 from router.waking import Waking
 from router.workers import Settler
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -60,10 +65,15 @@ class Parts:
     policy: Callable[[], Policy]
     hasher: Hasher
     instance: str
+    tracing: Tracing | None = None
 
     @cached_property
     def senders(self) -> Mapping[str, Sender]:
         return {each.name: each.as_sender() for each in self.settings.senders}
+
+    def _traced(self, plain: Callable[..., T], traced: Callable[..., T]) -> Callable[..., T]:
+        """The plain part, unless traces are on."""
+        return plain if self.tracing is None else partial(traced, tracing=self.tracing)
 
     # What is known and kept.
 
@@ -72,7 +82,7 @@ class Parts:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.js, utc_now, self.instance, Observer().appended)
+        return self._traced(Ledger, TracedLedger)(self.js, utc_now, self.instance, Observer().appended)
 
     @cached_property
     def archive(self) -> Archive:
@@ -115,7 +125,7 @@ class Parts:
 
     @cached_property
     def intake(self) -> Intake:
-        return Intake(
+        return self._traced(Intake, TracedIntake)(
             ledger=self.ledger,
             outbox=self.outbox,
             timers=self.timers,
@@ -138,7 +148,7 @@ class Parts:
 
     @cached_property
     def attempts(self) -> Attempts:
-        return Attempts(
+        return self._traced(Attempts, TracedAttempts)(
             ledger=self.ledger,
             channels=self.providers.channels,
             senders=self.senders,
@@ -179,7 +189,9 @@ class Parts:
 
     @cached_property
     def tracking(self) -> Tracking:
-        return Tracking(self.ledger, self.hasher, self.mover, self.consent_keeper, utc_now)
+        return self._traced(Tracking, TracedTracking)(
+            self.ledger, self.hasher, self.mover, self.consent_keeper, utc_now
+        )
 
     @cached_property
     def inbound(self) -> Inbound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -52,9 +52,11 @@ class Parts:
         self.mover = Mover(RetrySettings(), now, no_chance)
         self.tracking = Tracking(self.ledger, HASHER, self.mover, self.keeper, now)
 
-    def intake(self, channels: Iterable[str] = ("sms", "mms", "whatsapp")) -> Intake:
+    def intake(
+        self, channels: Iterable[str] = ("sms", "mms", "whatsapp"), made: Callable[..., Intake] = Intake
+    ) -> Intake:
         policy = compile_policy(document.shipped(), a_world())
-        return Intake(
+        return made(
             ledger=self.ledger,
             outbox=Outbox(self.store),
             timers=Timers(self.store),
