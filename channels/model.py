@@ -287,6 +287,7 @@ class ChannelCapabilities:
     template: bool = False
     max_media: int = 0  #: media in one message; 0: none
     max_text: int = 1600  #: characters
+    approves_templates: bool = False  #: sends only those that its operator has approved
     needs_session: bool = False  #: free-form only while the recipient's 24-hour session is open
     media_countries: frozenset[str] | None = None  #: where media arrives as media; None: everywhere
     read_receipts: bool = False

@@ -1,13 +1,14 @@
 """The port: what the router asks of a channel, and what a provider package offers to be found.
 
 A distribution adds channels by the entry-point group `pointsman.channels`; each entry is a `ChannelPlugin`.
-`Channel` is all that sending needs. `Finder`, `Fetcher` and `Canceler` are optional: a channel that has them lets the
-router resolve unknown outcomes, recover lost callbacks and take messages back.
+`Channel` is all that sending needs. `Finder`, `Fetcher`, `Canceler` and `TemplateCatalog` are optional: a channel
+that has them lets the router resolve unknown outcomes, recover lost callbacks, take messages back and know which
+templates are approved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -76,6 +77,24 @@ class Canceler(Protocol):
 
     async def cancel(self, provider_message_id: ProviderMessageId) -> bool:
         """Whether it was taken back in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReport:
+    """What a provider says of one of its templates."""
+
+    content_sid: str
+    approved: bool  #: it can be sent on this channel now
+    state: str  #: in the provider's words: "approved", "paused", "rejected", "missing"
+    variables: frozenset[str] = frozenset()  #: names that it declares or holds
+
+
+@runtime_checkable
+class TemplateCatalog(Protocol):
+    """A channel whose provider can be asked which templates are approved."""
+
+    async def templates(self, sids: Collection[str]) -> Sequence[TemplateReport]:
+        """One report for each of these. Raises the `SendError` that says why it could not be asked."""
 
 
 @dataclass(frozen=True, slots=True)

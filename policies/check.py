@@ -141,7 +141,7 @@ def _senders(step: PlanStep, seen: StepRecord, world: World, path: Path) -> Iter
 
 
 def _languages(document: PolicyDocument, world: World) -> Iterator[_Found]:
-    approved = {language for template in world.templates.values() for language in template.languages}
+    approved = {language for each in world.templates.values() for language in (*each.languages, *each.text)}
     for country, language in document.languages.items():
         if approved and not _has(approved, language):
             yield _Found(("languages", country), f"no template is approved in '{language}', the language of {country}")

@@ -20,7 +20,7 @@ from policies.routes import Routes, compile_route
 from policies.senders import sender_table
 from policies.situation import Situation, as_facts, situation
 from policies.steps import Option
-from policies.templates import TemplateLanguages
+from policies.templates import TemplateLanguages, texts_of
 from policies.world import World
 
 
@@ -60,8 +60,8 @@ def compile_policy(document: PolicyDocument, world: World, switches: Iterable[Pa
     """Work out everything that does not depend on a request; `switches` are the pauses that operators laid over it."""
     switches = tuple(switches)
     pauses = Pauses.of(document.guards.paused, switches)
-    templates = {name: TemplateLanguages(entry) for name, entry in world.templates.items()}
-    options = {channel: _option(channel, document, world, templates, pauses) for channel in world.channels}
+    templates = _templates(world, approval=True)
+    options = {channel: _option(channel, document, world, pauses) for channel in world.channels}
     vocabulary = Vocabulary.of(document, world, templates)
     sessions = {channel for channel, capabilities in world.channels.items() if capabilities.needs_session}
     return Policy(
@@ -104,19 +104,27 @@ def _option(
     channel: ChannelName,
     document: PolicyDocument,
     world: World,
-    templates: Mapping[str, TemplateLanguages],
     pauses: Pauses,
 ) -> Option:
-    segments = document.guards.segments
+    segments, capabilities = document.guards.segments, world.channels[channel]
     return Option(
         channel=channel,
-        capabilities=world.channels[channel],
+        capabilities=capabilities,
         senders=sender_table(world.senders, channel),
-        templates=templates,
+        templates=_templates(world, approval=capabilities.approves_templates),
+        texts=_texts(world) if capabilities.text and not capabilities.needs_session else {},
         languages=document.languages,
         pauses=pauses.of_one(Kind.CHANNEL, channel),
         max_segments=segments.max if segments else None,
     )
+
+
+def _templates(world: World, *, approval: bool) -> Mapping[str, TemplateLanguages]:
+    return {name: TemplateLanguages(entry, approval=approval) for name, entry in world.templates.items()}
+
+
+def _texts(world: World) -> Mapping[str, TemplateLanguages]:
+    return {name: texts_of(entry) for name, entry in world.templates.items() if entry.text}
 
 
 def _need(rule: OptInRule, document: PolicyDocument) -> OptInNeed:

@@ -81,10 +81,11 @@ class Step:
     form: Form
     sender: str  #: the configured name
     content_sid: str | None = None  #: of the template to use; only with form `template`
-    language: str | None = None  #: the language that template is in
+    language: str | None = None  #: the language that template, or the text that stands for it, is in
     because: str = ""  #: why this channel, form and sender, in a sentence
     silence: float | None = None  #: seconds without a delivery after which the next step runs; None: it waits for ever
     on: tuple[str, ...] | None = None  #: failures that lead to the next step (`policies.retry`); None: all that may
+    text: str | None = None  #: what stands for the template, variables not filled in; only with form `text`
 
     def as_dict(self) -> dict[str, Any]:
         """The step as events show it; empty members are left out."""
@@ -94,6 +95,7 @@ class Step:
             "sender": self.sender,
             "content_sid": self.content_sid,
             "language": self.language,
+            "text": self.text,
             "because": self.because,
             "silence": self.silence,
             "on": list(self.on or ()),

@@ -243,7 +243,7 @@ def _templates(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
     wanted = {language for table in conditions_of(document) for language in table.language}
     alike: dict[tuple[Any, ...], TemplateEntry] = {}
     for entry in world.templates.values():
-        alike.setdefault((entry.category, tuple(entry.languages)), entry)
+        alike.setdefault((entry.category, tuple(entry.languages), tuple(entry.text)), entry)
     for entry in alike.values():
         state = "" if entry.languages else ", which is approved in no language"
         yield Value(f"template '{entry.name}'{state}", {"template": TemplateRequest(entry.name)})

@@ -7,13 +7,13 @@ why a step fails that would work otherwise, which is what makes the refusal of a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
 from channels.model import MMS, SMS, WHATSAPP, ChannelCapabilities, ChannelName, Form
 from channels.reasons import Reason
-from policies.content import segments_of, text_with_links
+from policies.content import filled, segments_of, text_with_links
 from policies.guards import at
 from policies.model import Step
 from policies.pauses import Pause, first
@@ -39,6 +39,7 @@ class Option:
     capabilities: ChannelCapabilities
     senders: SenderTable
     templates: Mapping[str, TemplateLanguages]
+    texts: Mapping[str, TemplateLanguages]  #: what stands for templates on this channel, by the template's name
     languages: Mapping[str, str]  #: country -> its usual language
     pauses: tuple[Pause, ...]  #: of this channel
     max_segments: int | None  #: of one SMS; None: no limit
@@ -152,13 +153,27 @@ def _fit(
 
 
 def _text(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
-    if not situation.text:
-        return _NO_TEXT
     if situation.media:
-        return _LOSES_MEDIA
+        return _LOSES_MEDIA if situation.text else _NO_TEXT
+    if not situation.text:
+        return _in_place_of_template(option, situation, senders) if option.texts else _NO_TEXT
     if option.channel == MMS or not option.capabilities.text:
         return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no text without media")
     return _free_form(option, situation, senders, Form.TEXT, _TEXT_FITS, situation.request.text or "")
+
+
+def _in_place_of_template(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
+    """The text that the configuration has for a template."""
+    request = situation.request.template
+    texts = option.texts.get(request.name or "") if request else None
+    if request is None or texts is None or option.channel == MMS:
+        return _NO_TEXT
+    chosen = texts.choose(request.language, option.languages.get(situation.country or ""))
+    if chosen is None:
+        return _NO_TEXT
+    why = f"the text of {chosen.because}"
+    step = _free_form(option, situation, senders, Form.TEXT, why, filled(chosen.what, request.variables))
+    return replace(step, text=chosen.what, language=chosen.language) if isinstance(step, Step) else step
 
 
 def _media(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
@@ -190,13 +205,19 @@ def _template(option: Option, situation: Situation, senders: tuple[Candidate, ..
     usual = option.languages.get(situation.country or "")
     chosen = chosen_template(situation.request.template, option.templates, usual)
     if chosen is None:
-        return Obstacle(Reason.TEMPLATE_UNKNOWN, "the template is approved in no language")
+        return Obstacle(Reason.TEMPLATE_UNKNOWN, _missing(option, situation))
     if option.channel == WHATSAPP and (obstacle := _not_on_whatsapp(option, situation)):
         return obstacle
     sender = senders[0]
     why = "no session is open, so " if option.capabilities.needs_session and situation.session != "open" else ""
     because = f"{why}{chosen.because}; {sender.because}"
-    return Step(option.channel, Form.TEMPLATE, sender.name, chosen.content_sid, chosen.language, because)
+    return Step(option.channel, Form.TEMPLATE, sender.name, chosen.what, chosen.language, because)
+
+
+def _missing(option: Option, situation: Situation) -> str:
+    request = situation.request.template
+    languages = option.templates.get(request.name or "") if request else None
+    return languages.missing if languages else "the template is approved in no language"
 
 
 def _not_on_whatsapp(option: Option, situation: Situation) -> Obstacle | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.model import TemplateRequest
 from policies.world import TemplateEntry
@@ -28,7 +28,7 @@ _FAULTS: tuple[tuple[Callable[[str], bool], str], ...] = (
 class ChosenTemplate:
     """What a step sends; `language` is None where only the provider's id was given."""
 
-    content_sid: str
+    what: str  #: its content SID, or the text that stands for it
     language: str | None
     because: str
 
@@ -58,12 +58,16 @@ def matches(language: str, wanted: str) -> bool:
 
 
 class TemplateLanguages:
-    """One template's languages, prepared for lookup."""
+    """One template's languages, prepared for lookup: with `approval` those that are approved, else all of them."""
 
-    def __init__(self, entry: TemplateEntry) -> None:
+    def __init__(self, entry: TemplateEntry, *, approval: bool = True) -> None:
         self._name = entry.name
         self.category = entry.category  #: the provider's
-        self._approved = dict(entry.languages)
+        left_out = dict(entry.unapproved) if approval else {}
+        self._approved = {language: sid for language, sid in entry.languages.items() if language not in left_out}
+        said = ", ".join(f"{language} is {state}" for language, state in left_out.items())
+        self._aside = f"; {said}" if said else ""
+        self.missing = f"template '{entry.name}' is approved in no language{f' ({said})' if said else ''}"
         self._exact = {_normal(language): language for language in self._approved}
         # reversed: of several regions of one base language, the first in fallback order stays
         self._by_base = {_base(language): language for language in reversed(self._approved)}
@@ -92,8 +96,13 @@ class TemplateLanguages:
         return self._exact.get(normal) or self._exact.get(base) or self._by_base.get(base)
 
     def _chosen(self, language: str, how: str) -> ChosenTemplate:
-        because = f"template '{self._name}' in {language} ({how})"
+        because = f"template '{self._name}' in {language} ({how}{self._aside})"
         return ChosenTemplate(self._approved[language], language, because)
+
+
+def texts_of(entry: TemplateEntry) -> TemplateLanguages:
+    """The languages of the texts that stand for a template where none can go."""
+    return TemplateLanguages(replace(entry, languages=entry.text), approval=False)
 
 
 def chosen_template(

@@ -14,7 +14,9 @@ import structlog
 from channels.errors import ChannelConfigError
 from channels.port import WebhookReply
 from channels.registry import PluginError
+from policies.world import World
 from router import topology
+from router.approvals import Approvals, reports_in
 from router.buckets import Bucket, Mirror
 from router.connection import Connection, ConnectionFailedError
 from router.health import Health
@@ -170,11 +172,17 @@ class Router:
         bucket: Mirror[bytes] = Mirror(js, Bucket(js, settings.streams.bucket_prefix + topology.POLICY), bytes)
         await bucket.start()
         self._stack.push_async_callback(bucket.stop)
-        world = world_of(settings, providers.plugins)
-        keeper = PolicyKeeper(settings.policy, bucket, lambda _stored: world)
+
+        def world(stored: Mapping[str, bytes]) -> World:
+            return world_of(settings, providers.plugins, reports_in(stored) if settings.policy.template_refresh else {})
+
+        keeper = PolicyKeeper(settings.policy, bucket, world)
         await keeper.start()
         self._stack.push_async_callback(keeper.stop)
         self.health.notes = keeper.notes
+        approvals = Approvals(providers.catalogs, settings.templates, bucket, settings.policy.template_refresh)
+        await approvals.start()
+        self._stack.push_async_callback(approvals.stop)
         return keeper
 
     def _tracing(self) -> Tracing | None:

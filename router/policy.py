@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from channels.model import ChannelName
-from channels.port import ChannelPlugin
+from channels.port import ChannelPlugin, TemplateReport
 from policies import document
+from policies.content import placeholders_in
 from policies.engine import Policy, compile_policy
 from policies.pauses import Pause
-from policies.world import World
-from router.settings import Settings
+from policies.world import TemplateEntry, World
+from router.settings import Settings, TemplateSettings
 
 
 class PolicyFileError(Exception):
     """The configured policy cannot be used; the message names file, line and field."""
 
 
-def world_of(settings: Settings, plugins: Mapping[ChannelName, ChannelPlugin]) -> World:
-    """What decisions can choose from."""
+def world_of(
+    settings: Settings,
+    plugins: Mapping[ChannelName, ChannelPlugin],
+    reports: Mapping[str, TemplateReport] = MappingProxyType({}),
+) -> World:
+    """What decisions can choose from; `reports` are the provider's, by content SID."""
     return World(
         senders=tuple(each.as_sender() for each in settings.senders),
         channels={name: plugin.capabilities for name, plugin in plugins.items()},
-        templates=settings.template_entries(),
+        templates={name: _entry(name, table, reports) for name, table in settings.templates.items()},
+    )
+
+
+def _entry(name: str, table: TemplateSettings, reports: Mapping[str, TemplateReport]) -> TemplateEntry:
+    """A template of which nothing was heard yet is taken to be approved."""
+    heard = {language: reports[sid] for language, sid in table.languages.items() if sid in reports}
+    named = [report.variables for report in heard.values()] + [placeholders_in(text) for text in table.text.values()]
+    return TemplateEntry(
+        name=name,
+        category=table.category,
+        languages=table.languages,
+        variables=frozenset[str]().union(*named),
+        unapproved={language: report.state for language, report in heard.items() if not report.approved},
+        text=table.text,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from channels.model import ChannelName
-from channels.port import Channel, ChannelPlugin, ProviderContext, Webhooks
+from channels.port import Channel, ChannelPlugin, ProviderContext, TemplateCatalog, Webhooks
 from channels.registry import PluginError, discover
 from router.settings import Settings
 
@@ -23,6 +23,15 @@ class Providers:
     channels: dict[ChannelName, Channel] = field(default_factory=dict)  #: those that a sender carries
     webhooks: dict[str, Webhooks] = field(default_factory=dict)  #: by provider
     contexts: dict[str, ProviderContext] = field(default_factory=dict)  #: by provider
+
+    @property
+    def catalogs(self) -> list[TemplateCatalog]:
+        """One for each provider that approves templates and can be asked about them."""
+        approving: dict[str, TemplateCatalog] = {}
+        for name, channel in self.channels.items():
+            if self.plugins[name].capabilities.approves_templates and isinstance(channel, TemplateCatalog):
+                approving.setdefault(channel.provider, channel)
+        return list(approving.values())
 
     async def aclose(self) -> None:
         """Close the providers' sessions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from channels.model import AttemptRef, Content, Form, Media, NotificationId, OutboundMessage, Sender, Template, Text
-from policies.content import text_with_links
+from policies.content import filled, text_with_links
 from policies.model import Step
 from router.outbox import OutboxItem
 from router.wire import Notification
@@ -27,6 +27,8 @@ def content_of(notification: Notification, step: Step) -> Content:
     """What is said, in the form that the step asks for."""
     text, media = notification.content.text or "", tuple(notification.content.media)
     match step.form:
+        case Form.TEXT if step.text is not None:
+            return Text(filled(step.text, _variables(notification)))
         case Form.TEXT:
             return Text(text)
         case Form.MEDIA:
@@ -34,6 +36,9 @@ def content_of(notification: Notification, step: Step) -> Content:
         case Form.LINK:
             return Text(text_with_links(text, media))
         case Form.TEMPLATE:
-            given = notification.content.template
-            variables = dict(given.variables) if given else {}
-            return Template(step.content_sid or "", {name: value or "" for name, value in variables.items()})
+            return Template(step.content_sid or "", _variables(notification))
+
+
+def _variables(notification: Notification) -> dict[str, str]:
+    given = notification.content.template
+    return {name: value or "" for name, value in given.variables.items()} if given else {}

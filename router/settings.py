@@ -7,6 +7,7 @@ environment or `.env` alone: no field of the file can hold one.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from channels.address import country_of_e164, is_e164
 from channels.model import ChannelName, FromNumber, MessagingService, Sender, SenderKind
-from policies.world import TemplateEntry
 from router.subjects import NAME
 
 DEFAULT_FILE = "pointsman.toml"
@@ -166,10 +166,44 @@ class SenderSettings(Section):
 _NEEDS_E164 = {SenderKind.LONG_CODE, SenderKind.TEN_DLC, SenderKind.TOLL_FREE, SenderKind.WHATSAPP}
 
 
+class TemplateSettings(Section):
+    """A template by its logical name: its other keys are languages, each with a content SID, in fallback order."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    category: Literal["utility", "marketing", "authentication"] = Field("utility", description="the provider's")
+    text: dict[str, Annotated[str, Field(min_length=1, max_length=1600)]] = Field(
+        default_factory=dict, description="what stands for it where no template can go, by language"
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> TemplateSettings:
+        for language, sid in self.languages.items():
+            if not isinstance(sid, str) or not _CONTENT_SID.fullmatch(sid):
+                raise ValueError(f"{language} must be a content SID: HX and 32 hexadecimal digits")
+        if not self.languages and not self.text:
+            raise ValueError("give a content SID for a language, or a text")
+        if odd := [language for language in (*self.languages, *self.text) if not _LANGUAGE.fullmatch(language)]:
+            raise ValueError(f"{odd[0]!r} is no language (such as en or pt_BR)")
+        return self
+
+    @property
+    def languages(self) -> dict[str, str]:
+        """Content SIDs by language, in fallback order."""
+        return dict(self.model_extra or {})
+
+
+_CONTENT_SID = re.compile(r"HX[0-9a-fA-F]{32}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+
+
 class PolicySettings(Section):
     """Which policy decides."""
 
     file: Path | None = Field(None, description="read again when it changes; absent: the shipped policy")
+    template_refresh: float = Field(
+        300, ge=0, description="seconds between looks at which templates are approved; 0: they are taken to be"
+    )
     bucket: bool = Field(False, description="the document is the one that `pointsman policy publish` put into NATS")
 
     @model_validator(mode="after")
@@ -271,7 +305,7 @@ class Settings(BaseSettings):
     streams: StreamSettings = StreamSettings()
     http: HttpSettings = HttpSettings()
     senders: list[SenderSettings] = Field(default_factory=list)
-    templates: dict[str, dict[str, str]] = Field(default_factory=dict)
+    templates: dict[str, TemplateSettings] = Field(default_factory=dict)
     providers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     policy: PolicySettings = PolicySettings()
     dispatch: DispatchSettings = DispatchSettings()
@@ -302,17 +336,6 @@ class Settings(BaseSettings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"senders: the name {sorted(twice)[0]!r} is given twice")
         return self
-
-    def template_entries(self) -> dict[str, TemplateEntry]:
-        """`[templates.<name>]`: a category, and a content SID for each language, in fallback order."""
-        return {
-            name: TemplateEntry(
-                name=name,
-                category=table.get("category", "utility"),
-                languages={language: sid for language, sid in table.items() if language != "category"},
-            )
-            for name, table in self.templates.items()
-        }
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> tuple[Settings, Mapping[str, str]]:

@@ -107,7 +107,7 @@ class Snapshot:
     def dump(self) -> str:
         """For the header: compact, ASCII, versioned."""
         steps = [
-            [step.channel, step.form, step.sender, step.content_sid, step.language, step.silence, step.on]
+            [step.channel, step.form, step.sender, step.content_sid, step.language, step.silence, step.on, step.text]
             for step in self.plan
         ]
         attempts = [
@@ -145,9 +145,11 @@ def _attempt(row: list[Any]) -> Attempt:
 
 
 def _step(row: list[Any]) -> Step:
-    channel, form, sender, content_sid, language, silence, on = row
+    channel, form, sender, content_sid, language, silence, on, *rest = row
     moves_on = None if on is None else tuple(on)
-    return Step(ChannelName(channel), Form(form), sender, content_sid, language, silence=silence, on=moves_on)
+    step = Step(ChannelName(channel), Form(form), sender, content_sid, language, silence=silence, on=moves_on)
+    # Stories of before templates had texts lack the last one.
+    return replace(step, text=rest[0]) if rest and rest[0] else step
 
 
 @dataclass(frozen=True, slots=True)

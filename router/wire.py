@@ -305,6 +305,9 @@ class StepModel(BaseModel):
     channel: str
     form: Literal["text", "media", "link", "template"]
     sender: str
+    content_sid: str | None = Field(None, description="of the template, with form template")
+    language: str | None = Field(None, description="the template's, or that of the text which stands for it")
+    text: str | None = Field(None, description="what stands for the template; its variables are not filled in")
 
 
 class TraceModel(BaseModel):

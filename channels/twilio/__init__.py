@@ -66,6 +66,7 @@ WHATSAPP = _plugin(
         template=True,
         max_media=1,
         max_text=MAX_TEXT,
+        approves_templates=True,
         needs_session=True,
         read_receipts=True,
     ),

@@ -7,7 +7,7 @@ They are not chained, because Twilio's texts repeat phone numbers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +32,7 @@ from channels.model import (
     Template,
     Text,
 )
-from channels.port import FoundMessage, ProviderContext
+from channels.port import FoundMessage, ProviderContext, TemplateReport
 from channels.segments import smart_encode
 from channels.twilio import PROVIDER
 from channels.twilio.addresses import channel_of, origin, recipient_address
@@ -40,6 +40,7 @@ from channels.twilio.errors import error_class_for_callback, error_from, lenient
 from channels.twilio.http import CONNECT_TIMEOUT, CONNECTIONS, TwilioHttpClient, forget_answer, last_answer
 from channels.twilio.payload import create_arguments, private_values
 from channels.twilio.statuses import delivery_status
+from channels.twilio.templates import read_templates
 
 #: Messages in one page of a search, and in all its pages.
 PAGE_SIZE = 100
@@ -135,6 +136,11 @@ class TwilioChannel:
                 return False
             raise
         return bool(record.status == "canceled")
+
+    async def templates(self, sids: Collection[str]) -> Sequence[TemplateReport]:
+        """Which of these contents WhatsApp has approved."""
+        with _reading(), _vendor_errors():
+            return await read_templates(self._client, sids)
 
     async def _listed(self, message: OutboundMessage, since: datetime) -> list[Any]:
         """What the list holds for this recipient and sender since then.

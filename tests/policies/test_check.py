@@ -94,7 +94,7 @@ def test_a_template_that_is_approved_in_no_language_makes_its_step_vain() -> Non
         EVERYTHING + '[[routes]]\nname = "last"\nwhen = { text = false }\nplan = { channel = "sms", form = "template" }'
     )
     world = a_world(templates={"new": TemplateEntry("new", "utility")})
-    assert messages(text, world) == ["this step can never work: the template is approved in no language"]
+    assert messages(text, world) == ["this step can never work: template 'new' is approved in no language"]
 
 
 def test_a_sender_that_waits_for_its_registration_is_named() -> None:

@@ -224,7 +224,7 @@ class Api:
         return self._json(approvals_page(self._world.templates, self._account_sid, self._started, self.base_url))
 
     def _template(self, sid: str) -> ContentTemplate:
-        template = self._world.templates.get(sid)
+        template = self._world.template(sid)
         if template is None:
             raise Refusal(20404)
         return template

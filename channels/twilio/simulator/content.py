@@ -18,6 +18,7 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,16})\s*\}\}")
 #: Values that Twilio refuses with 21656: https://www.twilio.com/docs/api/errors/21656
 _BAD_VALUE = re.compile(r"[\n\t]| {5}|[\ud800-\udfff]")
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,16}")
+CONTENT_SID = re.compile(r"HX[0-9a-f]{32}")
 MAX_VARIABLES = 100
 MAX_VALUE = 1600  # characters
 

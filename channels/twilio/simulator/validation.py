@@ -44,7 +44,6 @@ _ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11}")
 _WHATSAPP_SENDER = re.compile(rf"whatsapp:{_PHONE}")
 #: A phone number or a business-scoped user id.
 _WHATSAPP_RECIPIENT = re.compile(rf"whatsapp:(?:{_PHONE}|[A-Z]{{2}}\.[A-Za-z0-9]{{1,128}})")
-_CONTENT_SID = re.compile(r"HX[0-9a-f]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-f]{32}")
 _URL_TEXT = re.compile(r"[\x21-\x7e]+")
 #: Alphanumeric senders do not reach these countries.
@@ -86,8 +85,7 @@ def _media(draft: Draft, _world: World, _now: float) -> int | None:
 def _template(draft: Draft, world: World, _now: float) -> int | None:
     if draft.content_sid is None:
         return None
-    known = draft.content_sid in world.templates or not world.templates
-    if not known or not _CONTENT_SID.fullmatch(draft.content_sid):
+    if world.template(draft.content_sid) is None:
         return 21655
     return 21656 if parse_variables(draft.content_variables) is None else None
 

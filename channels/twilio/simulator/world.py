@@ -11,7 +11,7 @@ from zlib import crc32
 
 from channels.keywords import keyword_in
 from channels.model import Keyword
-from channels.twilio.simulator.content import ContentTemplate
+from channels.twilio.simulator.content import CONTENT_SID, ContentTemplate
 from channels.twilio.simulator.messages import WHATSAPP_PREFIX
 from channels.twilio.simulator.settings import SimulatorSettings
 
@@ -59,6 +59,14 @@ class World:
         self._opt_outs: set[tuple[str, str]] = set()
         self._windows: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._service_of = {sender: sid for sid, pool in settings.services.items() for sender in pool}
+
+    # --- templates
+
+    def template(self, sid: str) -> ContentTemplate | None:
+        """The template with this SID; without any configured every well-formed SID is one that is approved."""
+        if self.templates or not CONTENT_SID.fullmatch(sid):
+            return self.templates.get(sid)
+        return ContentTemplate(sid=sid)
 
     # --- Messaging Services
 
