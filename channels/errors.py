@@ -46,6 +46,7 @@ class SendError(Exception):
         retry_after: float | None = None,
         slow: bool = False,
         alert: bool = False,
+        lasting: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -53,10 +54,11 @@ class SendError(Exception):
         self.retry_after = retry_after  #: seconds the provider asked to wait
         self.slow = slow  #: retry at long intervals: the trouble is the carrier's and takes a while
         self.alert = alert  #: an operator should look although the message may go on
+        self.lasting = lasting  #: the address will not get this channel for days: worth remembering
 
     def as_provider_error(self) -> ProviderError:
         """What events say of it."""
-        return ProviderError(self.error_class, self.provider_code, self.message, self.slow)
+        return ProviderError(self.error_class, self.provider_code, self.message, self.slow, self.lasting)
 
 
 class ChannelConfigError(SendError):

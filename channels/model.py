@@ -208,6 +208,7 @@ class ProviderError:
     code: int | str | None
     message: str | None
     slow: bool = False  #: the trouble is the carrier's and takes a while: retry at long intervals
+    lasting: bool = False  #: the address will not get this channel for days: worth remembering
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from router import topology
 from router.approvals import Approvals, reports_in
 from router.buckets import Bucket, Mirror
 from router.connection import Connection, ConnectionFailedError
+from router.hashing import load_hasher
 from router.health import Health
 from router.http import ASGIApp, admin_app, as_json
 from router.jetstream import JetStream, StoreError
@@ -27,7 +28,6 @@ from router.listeners import Listener, ListenError, bind
 from router.metrics import Counted
 from router.policy import PolicyFileError, world_of
 from router.providers import Providers, open_providers
-from router.recipients import load_hasher
 from router.schemas import asyncapi, asyncapi_page
 from router.services import announce
 from router.settings import Settings
@@ -162,7 +162,7 @@ class Router:
         Counted.on = settings.telemetry.metrics
         keeper = await self._keep_policy(js, providers)
         parts = Parts(settings, js, providers, keeper.policy, hasher, self.instance, self._tracing())
-        for mirror in (parts.consent.mirror, parts.sessions.mirror):
+        for mirror in (parts.consent.mirror, parts.sessions.mirror, parts.reach.mirror):
             await mirror.start()
             self._stack.push_async_callback(mirror.stop)
         return parts

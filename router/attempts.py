@@ -15,7 +15,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from channels.errors import OutcomeUnknownError, RecipientOptedOutError, SendError, SenderUnknownError
+from channels.errors import (
+    OutcomeUnknownError,
+    RecipientOptedOutError,
+    RecipientUnreachableError,
+    SendError,
+    SenderUnknownError,
+)
 from channels.model import ChannelName, OutboundMessage, Sender, SendReceipt
 from channels.port import Channel
 from channels.reasons import Reason
@@ -24,6 +30,7 @@ from router.clock import Clock
 from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
+from router.hashing import Hasher
 from router.jetstream import StoreError
 from router.leases import Presence
 from router.ledger import ConflictError, Ledger
@@ -31,7 +38,7 @@ from router.metrics import PROVIDER
 from router.moves import Mover
 from router.outbox import OutboxItem
 from router.pausing import Pausing
-from router.recipients import Hasher, Recipients
+from router.recipients import Recipients
 from router.rendering import outbound_message
 from router.story import Attempt, Story
 from router.workers import LaterError
@@ -180,6 +187,9 @@ class Attempts:
         if isinstance(outcome, RecipientOptedOutError):
             proof = f"the provider refused attempt {item.attempt} of {item.source}/{item.notification_id}"
             await self._until_stored(lambda: self.consent.refused(item.notification.recipient(), item.chosen, proof))
+        elif isinstance(outcome, RecipientUnreachableError):
+            recipient, channel = item.notification.recipient(), item.chosen.channel
+            await self.recipients.reach.learn(recipient, channel, outcome.as_provider_error())
         while True:
             attempt = story.snapshot.attempt(item.attempt)
             assert attempt is not None

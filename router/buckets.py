@@ -62,12 +62,12 @@ class Bucket:
             return None
         return Entry(stored.body, stored.sequence)
 
-    async def delete(self, key: str, *, ttl: float | None = None) -> None:
-        """Remove a key; the marker that says so stays, or for `ttl` seconds."""
+    async def delete(self, key: str, *, ttl: float | None = None) -> int:
+        """Remove a key; the marker that says so stays, or for `ttl` seconds. Returns the marker's revision."""
         headers = {"KV-Operation": "DEL"}
         if ttl is not None:
             headers["Nats-TTL"] = f"{max(1, round(ttl))}s"
-        await self._js.publish(self.subject(key), b"", headers)
+        return await self._js.publish(self.subject(key), b"", headers)
 
     async def change(self, key: str, change: Callable[[bytes | None], bytes]) -> Entry[bytes]:
         """Read, change and write back, again until nobody came in between; returns what was written."""
@@ -143,8 +143,13 @@ class Mirror(Generic[V]):
 
     def note(self, key: str, value: bytes, revision: int) -> None:
         """Our own write is known at once, before it comes back."""
-        if self._entries.get(key, (b"", 0))[1] < revision:
+        if revision > self._sequence and self._entries.get(key, (b"", 0))[1] < revision:
             self._entries[key] = (value, revision)
+
+    def drop(self, key: str, revision: int) -> None:
+        """Our own deletion is known at once."""
+        if self._entries.get(key, (b"", revision))[1] < revision:
+            del self._entries[key]
             self.changes += 1
 
     def _forget(self, expired: Callable[[V], bool]) -> None:
@@ -176,7 +181,6 @@ class Mirror(Generic[V]):
     def _take(self, msg: Msg) -> None:
         key = msg.subject[self._cut :]
         sequence, pending = _position(msg)
-        self._sequence = max(self._sequence, sequence)
         headers = msg.headers or {}
         gone = headers.get("KV-Operation") in _GONE or "Nats-Marker-Reason" in headers
         if gone:
@@ -184,6 +188,7 @@ class Mirror(Generic[V]):
             self.changes += 1
         else:
             self.note(key, msg.data, sequence)
+        self._sequence = max(self._sequence, sequence)
         if pending == 0:
             self._warm.set()
 

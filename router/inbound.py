@@ -15,6 +15,7 @@ from router.clock import Clock, rfc3339
 from router.consent import ConsentKeeper
 from router.jetstream import MESSAGE_ID, JetStream
 from router.metrics import INBOUND
+from router.reach import Reach
 from router.recipients import Sessions
 from router.settings import InboundSettings
 
@@ -33,6 +34,7 @@ class Inbound:
         senders: Iterable[Sender],
         consent: ConsentKeeper,
         sessions: Sessions,
+        reach: Reach,
         settings: InboundSettings,
         clock: Clock,
     ) -> None:
@@ -40,6 +42,7 @@ class Inbound:
         self._by_address = {address: sender.name for sender in senders for address in _addresses(sender)}
         self._consent = consent
         self._sessions = sessions
+        self._reach = reach
         self._settings = settings
         self._clock = clock
 
@@ -51,6 +54,7 @@ class Inbound:
         """
         received_at, sender = self._clock(), self._sender_of(message)
         await self._consent.heard(message, sender)
+        await self._reach.forget(message.from_, message.channel)  # who writes from there can be reached there
         session = None
         if message.channel == WHATSAPP and sender != UNKNOWN_SENDER:
             session = await self._sessions.open(sender, message.from_, received_at)

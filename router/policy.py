@@ -72,10 +72,8 @@ def compiled(text: str | None, name: str, world: World, switches: Iterable[Pause
 def _not_carried_out(chosen: document.PolicyDocument) -> list[str]:
     """What a policy can say and the router would pass over in silence: refused, since nobody would notice."""
     steps = [step for route in chosen.routes for step in route.plan]
-    conditions = [each for route in chosen.routes for each in (route.when, route.unless) if each is not None]
     asked = {
         "guards.frequency": bool(chosen.guards.frequency),
         "routes.plan.within": any(step.within is not None for step in steps),
-        "routes.when.reachable": any(condition.reachable for condition in conditions),
     }
     return [name for name, there in asked.items() if there]

@@ -1,15 +1,11 @@
 """What is known about recipients: consent, WhatsApp sessions, channels they cannot be reached on.
 
-Keys are keyed hashes of addresses, so that nobody who lists a bucket reads phone numbers. The key of the hash is
-`POINTSMAN_HASH_KEY` where set, else made at the first start and kept in NATS for all routers.
+Keys are keyed hashes of addresses (`router.hashing`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,42 +18,14 @@ from policies.model import OptIn, OptOut, RecipientFacts
 from router import topology
 from router.buckets import Bucket, Mirror
 from router.clock import Clock, rfc3339
+from router.hashing import Hasher
 from router.jetstream import JetStream, WrongSequenceError
+from router.reach import Reach
 from router.settings import SessionSettings
 
 OPTED_OUT, OPTED_IN = "opted_out", "opted_in"
 #: Changes of one recipient's consent that are kept, newest last.
 _HISTORY = 100
-
-
-class Hasher:
-    """Keyed hashes of addresses, and unguessable tokens of attempts."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def recipient(self, recipient: Recipient) -> str:
-        """The key under which a recipient is stored."""
-        return hmac.new(self._key, recipient.address.encode(), hashlib.sha256).hexdigest()[:32]
-
-    def token(self, source: str, notification_id: str, attempt: int) -> str:
-        """For the status-callback URL: nobody who does not know the key can name an attempt."""
-        text = f"attempt:{source}.{notification_id}.{attempt}"
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:24]
-
-
-async def load_hasher(js: JetStream, prefix: str, environ: Mapping[str, str]) -> Hasher:
-    """The deployment's key: from the environment, else from NATS, made there by whoever starts first."""
-    if given := environ.get("POINTSMAN_HASH_KEY"):
-        return Hasher(given.encode())
-    bucket = Bucket(js, prefix + topology.META)
-    while True:
-        if entry := await bucket.get("hash-key"):
-            return Hasher(entry.value)
-        try:
-            await bucket.put("hash-key", secrets.token_hex(32).encode(), expect=0)
-        except WrongSequenceError:
-            continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +146,10 @@ def _decode_session(value: bytes) -> datetime:
 class Recipients:
     """Gathers, without a round trip, what a decision needs to know."""
 
-    def __init__(self, consent: Consent, sessions: Sessions, senders: Iterable[Sender]) -> None:
+    def __init__(self, consent: Consent, sessions: Sessions, reach: Reach, senders: Iterable[Sender]) -> None:
         self.consent = consent
         self.sessions = sessions
+        self.reach = reach
         self._whatsapp = [s.name for s in senders if s.kind is SenderKind.WHATSAPP or WHATSAPP_CHANNEL in s.channels]
 
     def facts(self, recipient: Recipient) -> RecipientFacts:
@@ -191,6 +160,7 @@ class Recipients:
             opt_outs=tuple(OptOut(e.scope, e.at, e.via) for e in entries if e.state == OPTED_OUT),
             opt_ins=tuple(OptIn(e.scope, e.at) for e in entries if e.state == OPTED_IN),
             sessions={name: end for name, end in ends.items() if end is not None},
+            unreachable={channel: lesson.because for channel, lesson in self.reach.known(recipient).items()},
             timezones=zones_of(recipient),
         )
 

@@ -29,9 +29,9 @@ from router.clock import Clock, rfc3339
 from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetters
 from router.events import Happening
+from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
 from router.outbox import OutboxItem
-from router.recipients import Hasher
 from router.rendering import outbound_message
 from router.settings import ReconcileSettings
 from router.story import Attempt, Snapshot, Story

@@ -258,6 +258,12 @@ class SessionSettings(Section):
     margin: float = Field(300, ge=0, description="seconds before its end at which it counts as closed")
 
 
+class ReachSettings(Section):
+    """Channels on which a recipient was found unreachable."""
+
+    ttl: float = Field(3 * 86_400, ge=0, description="seconds until it is forgotten; 0: nothing is learnt")
+
+
 class ConsentSettings(Section):
     """What a STOP reaches."""
 
@@ -314,6 +320,7 @@ class Settings(BaseSettings):
     tracking: TrackingSettings = TrackingSettings()
     sessions: SessionSettings = SessionSettings()
     consent: ConsentSettings = ConsentSettings()
+    reach: ReachSettings = ReachSettings()
     inbound: InboundSettings = InboundSettings()
     logs: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -24,8 +24,8 @@ from channels.status import TERMINAL, DeliveryStatus
 from router.clock import Clock
 from router.deadletters import DeadLetters
 from router.events import Happening
+from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
-from router.recipients import Hasher
 from router.settings import TrackingSettings
 from router.story import Attempt, Story
 from router.tracking import Tracking

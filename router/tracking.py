@@ -17,15 +17,16 @@ from channels.address import parse_recipient
 from channels.errors import BY_CLASS, RecipientOptedOutError
 from channels.model import StatusReport
 from channels.reasons import Reason
-from channels.status import ARRIVED, ENDED_BADLY, DeliveryStatus, advances
+from channels.status import ARRIVED, ENDED_BADLY, TERMINAL, DeliveryStatus, advances
 from router.clock import Clock
 from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
+from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
 from router.metrics import CALLBACKS
 from router.moves import Mover
-from router.recipients import Hasher
+from router.reach import Reach
 from router.story import Attempt, Story
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class Tracking:
     hasher: Hasher
     mover: Mover
     consent: ConsentKeeper
+    reach: Reach
     clock: Clock
 
     async def record(self, report: StatusReport) -> Outcome:
@@ -80,6 +82,7 @@ class Tracking:
             if not advances(attempt.status, status) and not attempt.guessed:
                 return Outcome.REPEATED
             await self._heed_opt_out(story, attempt, report)
+            await self._heed_reach(story, attempt, report)
             try:
                 await self._append(story, attempt, report, status)
             except ConflictError:
@@ -100,6 +103,16 @@ class Tracking:
             proof = f"the provider refused message {report.provider_message_id}"
             step = story.snapshot.plan[attempt.step]
             await self.consent.refused(parse_recipient(story.about.recipient), step, proof)
+
+    async def _heed_reach(self, story: Story, attempt: Attempt, report: StatusReport) -> None:
+        """Whether the recipient can be reached on the attempt's channel, where the report tells."""
+        if story.about is None or story.about.recipient is None or report.status not in TERMINAL:
+            return
+        channel = story.snapshot.plan[attempt.step].channel
+        if report.status in ARRIVED and self.reach.anything_known:
+            await self.reach.forget(parse_recipient(story.about.recipient), channel)
+        elif report.status in ENDED_BADLY:
+            await self.reach.learn(parse_recipient(story.about.recipient), channel, report.error)
 
     async def _append(self, story: Story, attempt: Attempt, report: StatusReport, status: DeliveryStatus) -> None:
         if attempt.status in _BEFORE_ACCEPTED or attempt.guessed:

@@ -21,6 +21,7 @@ from router.consent import ConsentKeeper
 from router.deadletters import DeadLetters
 from router.dispatch import Dispatch
 from router.follow_up import FollowUp
+from router.hashing import Hasher
 from router.http import WebhookApp
 from router.inbound import Inbound
 from router.intake import HEADROOM, Intake
@@ -35,7 +36,8 @@ from router.orphans import Orphans
 from router.outbox import Outbox
 from router.pausing import Pausing
 from router.providers import Providers
-from router.recipients import Consent, Hasher, Recipients, Sessions
+from router.reach import Reach
+from router.recipients import Consent, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
 from router.services import Desk
@@ -110,8 +112,13 @@ class Parts:
         return Sessions(self.js, prefix, self.hasher, self.settings.sessions, utc_now)
 
     @cached_property
+    def reach(self) -> Reach:
+        prefix, channels = self.settings.streams.bucket_prefix, tuple(self.providers.plugins)
+        return Reach(self.js, prefix, self.hasher, channels, self.settings.reach, utc_now)
+
+    @cached_property
     def recipients(self) -> Recipients:
-        return Recipients(self.consent, self.sessions, self.senders.values())
+        return Recipients(self.consent, self.sessions, self.reach, self.senders.values())
 
     @cached_property
     def consent_keeper(self) -> ConsentKeeper:
@@ -190,13 +197,15 @@ class Parts:
     @cached_property
     def tracking(self) -> Tracking:
         return self._traced(Tracking, TracedTracking)(
-            self.ledger, self.hasher, self.mover, self.consent_keeper, utc_now
+            self.ledger, self.hasher, self.mover, self.consent_keeper, self.reach, utc_now
         )
 
     @cached_property
     def inbound(self) -> Inbound:
         settings = self.settings.inbound
-        return Inbound(self.js, self.senders.values(), self.consent_keeper, self.sessions, settings, utc_now)
+        return Inbound(
+            self.js, self.senders.values(), self.consent_keeper, self.sessions, self.reach, settings, utc_now
+        )
 
     def webhooks(self, draining: Callable[[], bool]) -> WebhookApp:
         return WebhookApp(self.providers.webhooks, self.tracking, self.inbound, self.settings.http.max_body, draining)

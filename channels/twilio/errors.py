@@ -8,7 +8,8 @@ are not in the table: they get the safe default of a code that is not known. The
 - nobody knows: OutcomeUnknownError;
 - our content or parameters at fault: MessageInvalidError;
 - our account, sender or template at fault: ChannelConfigError;
-- refused for good: ProviderRejectedError and its subclasses, `alert` where an operator should look.
+- refused for good: ProviderRejectedError and its subclasses, `alert` where an operator should look, `lasting` where
+  the same is to be expected of this address on this channel for days.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Meaning:
     text: str  #: ours, so that it holds no number and no body
     slow: bool = False  #: retry at long intervals
     alert: bool = False  #: an operator should look, although the error is not ours by class
+    lasting: bool = False  #: this address will not get this channel for days; else it may at the next try
 
 
 _CONFIG, _INVALID, _REJECTED = ChannelConfigError, MessageInvalidError, ProviderRejectedError
@@ -73,10 +75,10 @@ CODES: Final[Mapping[int, Meaning]] = {
     20500: Meaning(OutcomeUnknownError, "internal error at Twilio"),
     20503: Meaning(OutcomeUnknownError, "Twilio's service is unavailable"),
     21210: Meaning(_CONFIG, "sender's number is not verified"),
-    21211: Meaning(_UNREACHABLE, "recipient's number is not valid"),
+    21211: Meaning(_UNREACHABLE, "recipient's number is not valid", lasting=True),
     21212: Meaning(_SENDER, "sender's number is not valid"),
     21219: Meaning(_CONFIG, "recipient's number is not verified (trial account)"),
-    21265: Meaning(_UNREACHABLE, "recipient is a short code"),
+    21265: Meaning(_UNREACHABLE, "recipient is a short code", lasting=True),
     21266: Meaning(_REJECTED, "recipient and sender are the same number"),
     21408: Meaning(_CONFIG, "account has no permission for the recipient's region"),
     21470: Meaning(_SENDER, "account is not valid"),
@@ -93,7 +95,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     21610: Meaning(RecipientOptedOutError, "recipient has unsubscribed"),
     21611: Meaning(_THROTTLED, "sender's queue is full"),
     21612: Meaning(_REJECTED, "recipient cannot be reached from this sender"),
-    21614: Meaning(_UNREACHABLE, "recipient's number is not a mobile number"),
+    21614: Meaning(_UNREACHABLE, "recipient's number is not a mobile number", lasting=True),
     21616: Meaning(_CONFIG, "sender matches several numbers"),
     21617: Meaning(_INVALID, "body is longer than 1600 characters"),
     21618: Meaning(_INVALID, "body cannot be sent"),
@@ -104,7 +106,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     21623: Meaning(_INVALID, "message has more than ten media"),
     21624: Meaning(_INVALID, "validity period is not valid"),
     21627: Meaning(_INVALID, "maximum price is not valid"),
-    21635: Meaning(_UNREACHABLE, "recipient's number is a landline"),
+    21635: Meaning(_UNREACHABLE, "recipient's number is a landline", lasting=True),
     21653: Meaning(_INVALID, "message has too many recipients"),
     21654: Meaning(_CONFIG, "content SID is required"),
     21655: Meaning(_CONFIG, "content SID is not valid"),
@@ -135,13 +137,13 @@ CODES: Final[Mapping[int, Meaning]] = {
     30002: Meaning(_CONFIG, "account is suspended"),
     30003: Meaning(_UNAVAILABLE, "handset is unreachable: off, without signal or a landline", slow=True),
     30004: Meaning(_REJECTED, "message was blocked"),
-    30005: Meaning(_UNREACHABLE, "handset is unknown"),
-    30006: Meaning(_UNREACHABLE, "landline or unreachable carrier"),
+    30005: Meaning(_UNREACHABLE, "handset is unknown", lasting=True),
+    30006: Meaning(_UNREACHABLE, "landline or unreachable carrier", lasting=True),
     30007: Meaning(_REJECTED, "message was filtered", alert=True),
     30008: Meaning(_UNAVAILABLE, "unknown error at the carrier", slow=True),
     30009: Meaning(_REJECTED, "a segment of an inbound message is missing"),
     30010: Meaning(_INVALID, "price is above the maximum"),
-    30011: Meaning(_UNREACHABLE, "recipient's network takes no MMS"),
+    30011: Meaning(_UNREACHABLE, "recipient's network takes no MMS", lasting=True),
     30012: Meaning(_INVALID, "validity period is too short"),
     30013: Meaning(_INVALID, "validity period is too long"),
     30014: Meaning(_INVALID, "recipient's attributes are not valid"),
@@ -179,7 +181,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     # WhatsApp and other channels.
     63001: Meaning(_CONFIG, "channel refused our authentication"),
     63002: Meaning(_CONFIG, "channel does not know the sender"),
-    63003: Meaning(_UNREACHABLE, "channel does not know the recipient"),
+    63003: Meaning(_UNREACHABLE, "channel does not know the recipient", lasting=True),
     63005: Meaning(_INVALID, "channel refused the content"),
     63006: Meaning(_INVALID, "content has the wrong format for the channel"),
     63007: Meaning(_SENDER, "account has no channel with this sender"),
@@ -189,8 +191,8 @@ CODES: Final[Mapping[int, Meaning]] = {
     63011: Meaning(_INVALID, "channel refused the request"),
     63012: Meaning(_UNAVAILABLE, "channel's provider is unavailable"),
     63013: Meaning(_REJECTED, "message violates the channel's policy", alert=True),
-    # Blocking the sender is a stop on this channel alone.
-    63014: Meaning(_UNREACHABLE, "recipient has blocked the sender"),
+    # Blocking the sender is a stop on this channel alone, and lasts until the recipient writes again.
+    63014: Meaning(_UNREACHABLE, "recipient has blocked the sender", lasting=True),
     63015: Meaning(_CONFIG, "recipient has not joined the sandbox"),
     63016: Meaning(ServiceWindowClosedError, "free-form message outside the 24-hour window"),
     63017: Meaning(_THROTTLED, "account's rate exceeded"),
@@ -200,7 +202,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     63021: Meaning(_INVALID, "channel found the content not valid"),
     63022: Meaning(_CONFIG, "sender's name certificate is not valid"),
     63023: Meaning(_UNAVAILABLE, "unspecified error of the channel", slow=True),
-    63024: Meaning(_UNREACHABLE, "recipient is not on the channel"),
+    63024: Meaning(_UNREACHABLE, "recipient is not on the channel", lasting=True),
     63025: Meaning(_REJECTED, "media already exists"),
     63026: Meaning(_REJECTED, "message was flagged as spam", alert=True),
     63027: Meaning(_CONFIG, "template does not exist in this language"),
@@ -208,12 +210,13 @@ CODES: Final[Mapping[int, Meaning]] = {
     63029: Meaning(_REJECTED, "recipient's device could not download the template"),
     63030: Meaning(_INVALID, "a parameter is not supported by the channel"),
     63031: Meaning(_REJECTED, "recipient and sender are the same"),
+    # "Limitations and experiments" of WhatsApp's, which end when it pleases.
     63032: Meaning(_UNREACHABLE, "WhatsApp limits messages to this recipient"),
     # "Recipient opted out to receive message". https://www.twilio.com/docs/api/errors/63033
     63033: Meaning(RecipientOptedOutError, "recipient has opted out"),
     63034: Meaning(_INVALID, "media is too large"),
     63035: Meaning(_CONFIG, "RCS agent is not launched"),
-    63036: Meaning(_UNREACHABLE, "recipient is not on RCS"),
+    63036: Meaning(_UNREACHABLE, "recipient is not on RCS", lasting=True),
     63037: Meaning(_REJECTED, "media could not be uploaded to the channel"),
     63038: Meaning(_THROTTLED, "account's daily limit is reached", slow=True),
     63040: Meaning(_CONFIG, "template was rejected"),
@@ -257,7 +260,14 @@ def error_from(
     if meaning is None or (status == 429 and meaning.error is not ProviderThrottledError):
         meaning = _STATUSES.get(status)
     if meaning is not None:
-        return meaning.error(meaning.text, code=code, retry_after=retry_after, slow=meaning.slow, alert=meaning.alert)
+        return meaning.error(
+            meaning.text,
+            code=code,
+            retry_after=retry_after,
+            slow=meaning.slow,
+            alert=meaning.alert,
+            lasting=meaning.lasting,
+        )
     if own is None:
         return ProviderResponseError(f"HTTP {status} without an error code", code=code, alert=True)
     return ProviderRejectedError(redact(message) or f"HTTP {status}", code=code, alert=True)
@@ -269,7 +279,7 @@ def error_class_for_callback(code: str | int | None, message: str | None = None)
     meaning = CODES.get(number) if isinstance(number, int) else None
     if meaning is None:
         return ProviderError(ProviderRejectedError.error_class, number, redact(message) or None)
-    return ProviderError(meaning.error.error_class, number, meaning.text, meaning.slow)
+    return ProviderError(meaning.error.error_class, number, meaning.text, meaning.slow, meaning.lasting)
 
 
 def lenient_code(code: object) -> int | str | None:

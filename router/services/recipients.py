@@ -1,4 +1,4 @@
-"""What is on record about recipients: consent and WhatsApp sessions, over NATS."""
+"""What is on record about recipients: consent, WhatsApp sessions, where they cannot be reached; over NATS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from channels.model import WHATSAPP, Category, Sender
+from channels.model import WHATSAPP, Category, ChannelName, Sender
 from router.clock import Clock, rfc3339
 from router.recipients import OPTED_IN, OPTED_OUT, ConsentEntry, Recipients, current
 from router.services.asking import BadRequestError, Endpoints, a_moment, a_recipient, a_text
@@ -16,7 +16,7 @@ _STATES = (OPTED_OUT, OPTED_IN)
 
 @dataclass(frozen=True, slots=True)
 class RecipientDesk:
-    """`pointsman.consent.*` and `pointsman.session.*`."""
+    """`pointsman.consent.*`, `pointsman.session.*` and `pointsman.reach.*`."""
 
     recipients: Recipients
     senders: Mapping[str, Sender]
@@ -30,6 +30,8 @@ class RecipientDesk:
             "consent.set": self.set_consent,
             "session.get": self.get_session,
             "session.touch": self.touch_session,
+            "reach.get": self.get_reach,
+            "reach.forget": self.forget_reach,
         }
 
     async def get_consent(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -70,6 +72,21 @@ class RecipientDesk:
         sender, recipient = self._sender(request), a_recipient(request)
         await self.recipients.sessions.open(sender, recipient, a_moment(request, "at", self.clock()))
         return await self.get_session(request)
+
+    async def get_reach(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{recipient, region?}`: the channels on which the recipient was found unreachable, and why."""
+        recipient = a_recipient(request)
+        known = self.recipients.reach.known(recipient)
+        lessons = {channel: lesson.as_dict() for channel, lesson in known.items()}
+        return {"recipient": recipient.address, "unreachable": lessons}
+
+    async def forget_reach(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{recipient, region?, channel}`: the next message may try that channel again."""
+        recipient, channel = a_recipient(request), request.get("channel")
+        if channel not in self.channels:
+            raise BadRequestError(f"must be an installed channel: {', '.join(sorted(self.channels))}", "channel")
+        await self.recipients.reach.forget(recipient, ChannelName(str(channel)))
+        return await self.get_reach(request)
 
     def _sender(self, request: Mapping[str, Any]) -> str:
         name = request.get("sender")

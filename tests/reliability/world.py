@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from channels.model import SMS, WHATSAPP
+from channels.model import MMS, SMS, WHATSAPP
 from policies import document
 from policies.engine import compile_policy
 from policies.retry import RetrySettings
@@ -22,16 +22,18 @@ from router.crashpoints import CrashPoint
 from router.deadletters import DeadLetters
 from router.events import PROVIDER_MESSAGE_ID
 from router.follow_up import FollowUp
+from router.hashing import Hasher
 from router.intake import Intake
 from router.leases import Presence
 from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
 from router.pausing import Pausing
-from router.recipients import Consent, Hasher, Recipients, Sessions
+from router.reach import Reach
+from router.recipients import Consent, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
-from router.settings import ConsentSettings, ReconcileSettings, SessionSettings, TrackingSettings
+from router.settings import ConsentSettings, ReachSettings, ReconcileSettings, SessionSettings, TrackingSettings
 from router.stuck import Stuck
 from router.timers import Timers
 from router.tracking import Tracking
@@ -88,7 +90,8 @@ class Process:
         store, clock = world.store, world.clock
         ledger, mover = Ledger(store, clock, instance), Mover(RetrySettings(), clock, lambda: 1.0)
         consent = Consent(store, "", HASHER)
-        recipients = Recipients(consent, Sessions(store, "", HASHER, SessionSettings(), clock), SENDERS)
+        reach = Reach(store, "", HASHER, (SMS, MMS, WHATSAPP), ReachSettings(), clock)
+        recipients = Recipients(consent, Sessions(store, "", HASHER, SessionSettings(), clock), reach, SENDERS)
         archive, self.outbox, timers = Archive(store), Outbox(store), Timers(store)
         dead_letters = DeadLetters(store, clock, "deadletters")
         senders = {sender.name: sender for sender in SENDERS}
@@ -132,7 +135,7 @@ class Process:
             timeout=TIMEOUT,
             clock=clock,
         )
-        self.tracking = Tracking(ledger, HASHER, mover, keeper, clock)
+        self.tracking = Tracking(ledger, HASHER, mover, keeper, reach, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
         self.stuck = Stuck(ledger, self.tracking, world.channels, HASHER, tracking, clock, dead_letters)

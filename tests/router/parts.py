@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from channels.model import ChannelName, Sender
+from channels.model import MMS, SMS, WHATSAPP, ChannelName, Sender
 from policies import document
 from policies.engine import compile_policy
 from policies.retry import RetrySettings
 from router.consent import ConsentKeeper
 from router.deadletters import DeadLetters
+from router.hashing import Hasher
 from router.intake import Intake, Received
 from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
-from router.recipients import Consent, Hasher, Recipients, Sessions
-from router.settings import ConsentSettings, SessionSettings
+from router.reach import Reach
+from router.recipients import Consent, Recipients, Sessions
+from router.settings import ConsentSettings, ReachSettings, SessionSettings
 from router.timers import Timers
 from router.tracking import Tracking
 from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
@@ -47,10 +49,11 @@ class Parts:
         self.ledger = Ledger(self.store, now, "tests")
         self.consent = Consent(self.store, "", HASHER)
         self.sessions = Sessions(self.store, "", HASHER, SessionSettings(), now)
-        self.recipients = Recipients(self.consent, self.sessions, SENDERS)
+        self.reach = Reach(self.store, "", HASHER, (SMS, MMS, WHATSAPP), ReachSettings(), now)
+        self.recipients = Recipients(self.consent, self.sessions, self.reach, SENDERS)
         self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
-        self.tracking = Tracking(self.ledger, HASHER, self.mover, self.keeper, now)
+        self.tracking = Tracking(self.ledger, HASHER, self.mover, self.keeper, self.reach, now)
 
     def intake(
         self, channels: Iterable[str] = ("sms", "mms", "whatsapp"), made: Callable[..., Intake] = Intake

@@ -32,10 +32,6 @@ def test_an_ordinary_policy_is_taken(tmp_path: Path) -> None:
             'plan = [{ channel = "sms", within = 60 }, { channel = "whatsapp" }]\n',
             "routes.plan.within",
         ),
-        (
-            'version = "1"\n[[routes]]\nname = "a"\nwhen = { reachable = "sms" }\nplan = [{ channel = "sms" }]\n',
-            "routes.when.reachable",
-        ),
     ],
 )
 def test_what_would_be_passed_over_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:

@@ -77,7 +77,7 @@ PATHS = st.sampled_from(["/twilio/status", "/twilio/inbound"])
 async def _call(path: str, query: str, body: bytes, headers: Mapping[bytes, bytes], parts: Parts | None = None) -> int:
     parts = parts or Parts()
     webhooks = TwilioWebhooks(auth_token=TOKEN, public_url=PUBLIC_URL)
-    inbound = Inbound(parts.store, SENDERS, parts.keeper, parts.sessions, InboundSettings(), now)
+    inbound = Inbound(parts.store, SENDERS, parts.keeper, parts.sessions, parts.reach, InboundSettings(), now)
     app = WebhookApp({"twilio": webhooks}, parts.tracking, inbound, 64 * 1024, lambda: False)
     scope = {
         "type": "http",

@@ -39,6 +39,10 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 UNVERIFIED = {21660, 21661, 30037, 30044, 63050, 63052, 63053, *range(63055, 63062)}
 
 
+#: What an address will not get for days.
+LASTING = {21211, 21265, 21614, 21635, 30005, 30006, 30011, 63003, 63014, 63024, 63036}
+
+
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
@@ -99,6 +103,13 @@ def test_errors_of_callbacks(code: int | str | None, expected: ProviderError) ->
     assert error_class_for_callback(code, "words of +15017122661") == expected
 
 
+def test_what_lasts_is_said_of_addresses_alone() -> None:
+    assert {meaning.error for meaning in CODES.values() if meaning.lasting} == {RecipientUnreachableError}
+    passing = {code for code, meaning in CODES.items() if meaning.error is RecipientUnreachableError} - LASTING
+    assert {code for code, meaning in CODES.items() if meaning.lasting} == LASTING
+    assert passing == {63032}  # an experiment of WhatsApp's
+
+
 def test_no_code_is_in_the_table_whose_meaning_is_not_verified() -> None:
     assert not UNVERIFIED & set(CODES)
 
@@ -107,7 +118,8 @@ def test_every_row_can_be_raised_and_recorded() -> None:
     for code, meaning in CODES.items():
         error = error_from(400, code)
         assert type(error) is meaning.error
-        assert (error.slow, error.alert) == (meaning.slow, meaning.alert)
+        assert (error.slow, error.alert, error.lasting) == (meaning.slow, meaning.alert, meaning.lasting)
+        assert error_class_for_callback(code).lasting == meaning.lasting
         assert BY_CLASS[error.as_provider_error().error_class] is meaning.error
         assert re.fullmatch(r"[^\n]{5,80}", error.message)
 
