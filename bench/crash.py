@@ -25,6 +25,7 @@ from nats.js.client import JetStreamContext
 
 from bench.cluster import Cluster, Process
 from bench.nats_cluster import NatsCluster
+from router.events import OWNER
 
 SENDERS = [
     {"name": f"us-{n}", "kind": "10dlc", "channels": ["sms", "mms"], "from": f"+1501712266{n}", "rate": 200}
@@ -189,7 +190,7 @@ class Campaign:
         """Until every notification has its final event, or nothing has moved for a long while."""
         quiet_since, before = time.monotonic(), -1
         while time.monotonic() - quiet_since < self._options.patience:
-            self._events = await read_log(cluster.nats_urls)
+            self._events = [each.event for each in await read_log(cluster.nats_urls)]
             final = {event["notification_id"] for event in self._events if event["final"]}
             if len(final) >= self._options.notifications:
                 return
@@ -249,17 +250,31 @@ def _marker(message: dict[str, Any]) -> str:
     return str(message["body"]).split("\n", 1)[0]
 
 
-async def read_log(urls: list[str]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Logged:
+    """One delivery event, and who appended it."""
+
+    event: dict[str, Any]
+    owner: str
+
+    @property
+    def at(self) -> datetime:
+        """When it was appended."""
+        return datetime.fromisoformat(self.event["recorded_at"])
+
+
+async def read_log(urls: list[str]) -> list[Logged]:
     """Every delivery event so far, in order."""
     connection = await nats.connect(urls, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
     try:
         js = connection.jetstream(timeout=10)
         last = (await js.stream_info("DELIVERIES")).state.last_seq
         subscription = await js.subscribe("deliveries.>", ordered_consumer=True, pending_msgs_limit=-1)
-        events: list[dict[str, Any]] = []
+        events: list[Logged] = []
         while True:
             msg = await subscription.next_msg(timeout=10)
-            events.append(json.loads(msg.data))
+            owner = (msg.headers or {}).get(OWNER, "").partition(".")[0]
+            events.append(Logged(json.loads(msg.data), owner))
             if msg.metadata.sequence.stream >= last:
                 return events
     finally:

@@ -106,7 +106,7 @@ async def _publish_one(js: JetStreamContext, index: int, report: Report, beginni
 async def _until_settled(cluster: Cluster, notifications: int) -> list[dict[str, Any]]:
     deadline = time.monotonic() + _SETTLED_WITHIN
     while True:
-        events = await read_log(cluster.nats_urls)
+        events = [each.event for each in await read_log(cluster.nats_urls)]
         if len({event["notification_id"] for event in events if event["final"]}) >= notifications:
             return events
         if time.monotonic() > deadline:

@@ -1,0 +1,19 @@
+"""Short versions of the long measurements: the full ones are run by hand, and their figures are in docs/reliability.md."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import recovery, soak
+
+pytestmark = [pytest.mark.nats, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+async def test_what_a_dead_router_held_goes_on_within_the_promised_time() -> None:
+    report = await recovery.run("short", notifications=100, rate=40)
+    assert report.kept, report.as_dict()
+
+
+async def test_a_minute_of_steady_load_leaves_nothing_behind() -> None:
+    report = await soak.run(minutes=1.0, rate=30, every=2)
+    assert report.flat, report.as_dict()
