@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from channels.reasons import Reason
 from router import subjects
 from router.buckets import Bucket
 from router.clock import Clock, rfc3339
-from router.jetstream import MESSAGE_ID, JetStream
+from router.jetstream import MESSAGE_ID, JetStream, WrongSequenceError
 from router.metrics import DEAD_LETTERS
 
 #: Bytes of a dead letter that are not the body.
 _HEADROOM = 32 * 1024
+_ID = re.compile(r"[0-9a-f-]{36}")
 _NAMESPACE = uuid.UUID("0a1f6f0b-5b0f-5f52-8a39-2c1d7a3f9e44")
 
 
@@ -68,12 +70,30 @@ class DeadLetters:
         return [_with_state(json.loads(each.body), states) for each in stored]
 
     async def find(self, identity: str) -> DeadLetter | None:
-        """One of them by its id."""
-        return next((each for each in await self.all() if each.event["dead_letter_id"] == identity), None)
+        """One of them by its id: the bucket says where in the stream it stands."""
+        if not _ID.fullmatch(identity):
+            return None
+        entry = await self._bucket.get(identity)
+        if entry is None:
+            return None
+        mark = json.loads(entry.value)
+        stored = await self._js.at(subjects.DEADLETTERS, mark["sequence"])
+        return _with_state(json.loads(stored.body), {identity: mark}) if stored else None
 
     async def mark(self, identity: str, state: State, note: str | None) -> None:
         """What was done about it; kept as long as the dead letter may be."""
-        await self._bucket.put(identity, json.dumps({"state": state, "note": note}).encode())
+
+        def marked(stored: bytes | None) -> bytes:
+            return json.dumps({**json.loads(stored or b"{}"), "state": state, "note": note}).encode()
+
+        await self._bucket.change(identity, marked)
+
+    async def _place(self, identity: str, sequence: int) -> None:
+        """Where it stands, unless that is known: what is kept once more has perhaps been dealt with meanwhile."""
+        try:
+            await self._bucket.put(identity, json.dumps({"sequence": sequence}).encode(), expect=0)
+        except WrongSequenceError:
+            return
 
     async def keep(
         self,
@@ -111,7 +131,8 @@ class DeadLetters:
         }
         DEAD_LETTERS.inc(stage, reason)
         headers_out = {MESSAGE_ID: identity, "content-type": "application/json"}
-        await self._js.publish(subjects.dead_letter(stage, source), to_json(event), headers_out)
+        place = await self._js.publish(subjects.dead_letter(stage, source), to_json(event), headers_out)
+        await self._place(identity, place)
 
 
 def _with_state(event: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]]) -> DeadLetter:

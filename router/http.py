@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from channels.port import WebhookReply, WebhookRequest, Webhooks
 from router.inbound import Inbound
 from router.jetstream import StoreError
 from router.metrics import WEBHOOKS
+from router.seldom import Seldom
 from router.tracking import Tracking
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class WebhookApp:
     inbound: Inbound
     max_body: int
     draining: Callable[[], bool]
+    seldom: Seldom = field(default_factory=Seldom)  #: anybody can send what is refused, as often as they like
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -82,7 +84,9 @@ class WebhookApp:
         except (BodyIncompleteError, TimeoutError):
             return INCOMPLETE
         except CallbackError as exc:
-            log.warning("webhook.refused", provider=provider, kind=kind, status=exc.status, why=str(exc))
+            if (kept_back := self.seldom.due((provider, kind, exc.status))) is not None:
+                where = {"provider": provider, "kind": kind, "status": exc.status}
+                log.warning("webhook.refused", **where, why=str(exc), kept_back=kept_back)
             return WebhookReply(exc.status, "text/plain", f"{exc}\n".encode())
         except StoreError as exc:
             log.warning("webhook.not_stored", provider=provider, kind=kind, why=str(exc))

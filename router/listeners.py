@@ -6,11 +6,16 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 _BACKLOG = 2048
+#: Seconds that a connection may say nothing: longer than load balancers keep one, so that they close it first.
+_IDLE = 65
+#: Connections at a time. Whoever comes beyond them is answered 503, and a provider comes again.
+_CONNECTIONS = 1_000
 
 
 class ListenError(Exception):
@@ -38,7 +43,8 @@ def bind(address: str, *, shared: bool = False) -> socket.socket:
 class Listener:
     """One app on one socket."""
 
-    def __init__(self, app: Any, sock: socket.socket) -> None:
+    def __init__(self, app: Any, sock: socket.socket, *, head: float = 10.0) -> None:
+        """`head`: seconds that the head of a request may take from its first byte on; its body has its own limit."""
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -47,7 +53,9 @@ class Listener:
             server_header=False,
             proxy_headers=False,  # nothing that a proxy says is believed: signatures cover the configured URL
             timeout_graceful_shutdown=5,  # a webhook is one packet; whoever drips it in does not hold up a drain
-            timeout_keep_alive=65,  # longer than load balancers keep a connection, so that they close it first
+            timeout_keep_alive=_IDLE,
+            limit_concurrency=_CONNECTIONS,
+            http=type("_Guarded", (_Guarded,), {"head": head}),
             h11_max_incomplete_event_size=64 * 1024,
             backlog=_BACKLOG,
         )
@@ -74,6 +82,46 @@ class Listener:
         self._server.should_exit = True
         if self._task:
             await self._task
+
+
+class _Guarded(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # chosen by what is installed
+    """Closes connections whose requests never come to an end: uvicorn waits for a head for ever."""
+
+    head: ClassVar[float]  #: seconds that the head of a request may take
+    _deadline: asyncio.TimerHandle | None = None
+    _deadline_is_idle = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._expect(_IDLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        was_idle = self._deadline is None or self._deadline_is_idle
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget()  # the head is here; the app sees to the rest
+        elif was_idle:
+            self._expect(self.head)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect(_IDLE)
+
+    def _expect(self, seconds: float) -> None:
+        """Within so many seconds, or the connection is closed."""
+        self._forget()
+        if not self.transport.is_closing():
+            self._deadline_is_idle = seconds == _IDLE
+            self._deadline = self.loop.call_later(seconds, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):

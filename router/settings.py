@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from channels.address import country_of_e164, is_e164
 from channels.model import ChannelName, FromNumber, MessagingService, Sender, SenderKind
@@ -361,6 +361,11 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         return Settings(_env_file=dotenv, **given), merged
     except ValidationError as exc:
         raise ConfigError(_describe(exc, path)) from None
+    except SettingsError as exc:
+        # A list or a table in one variable, which is then read as JSON.
+        named = re.search(r'field "(\w+)"', str(exc))
+        variable = f"POINTSMAN_{named[1].upper()}" if named else "a variable POINTSMAN_..."
+        raise ConfigError(f"{variable}: must be JSON, for example a list of tables") from None
 
 
 def _read(path: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Short versions of the long measurements: the full ones are run by hand, and their figures are in docs/reliability.md."""
+"""Short versions of long measurements: the full ones are run by hand, their figures are in docs/reliability.md."""
 
 from __future__ import annotations
 
