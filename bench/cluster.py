@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import socket
+import shutil
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from bench.nats_cluster import NatsCluster
+from bench.processes import Process, free_port
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from router.embedded import EmbeddedNats
 
@@ -24,69 +24,23 @@ from router.embedded import EmbeddedNats
 ROUTER = [sys.executable, "-m", "router.cli"]
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-class Process:
-    """One child process whose output goes to a file."""
-
-    def __init__(self, name: str, command: list[str], log: Path, environ: dict[str, str]) -> None:
-        self.name = name
-        self._command = command
-        self._log = log
-        self._environ = environ
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether it lives."""
-        return self._process is not None and self._process.returncode is None
-
-    @property
-    def pid(self) -> int:
-        """Of the running process."""
-        assert self._process is not None
-        return self._process.pid
-
-    async def start(self) -> None:
-        """Start it; what it prints is appended to its log."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdout=log, stderr=log, env=self._environ
-            )
-
-    async def kill(self) -> None:
-        """SIGKILL."""
-        if self.running:
-            assert self._process is not None
-            self._process.kill()
-            await self._process.wait()
-
-    async def stop(self, within: float = 30) -> int | None:
-        """SIGTERM, and its exit status; SIGKILL when it does not end in time."""
-        if self._process is None:
-            return None
-        if self.running:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(within):
-                    await self._process.wait()
-            except TimeoutError:
-                await self.kill()
-        return self._process.returncode
-
-
 class Cluster:
-    """NATS, one simulator and any number of routers that share a webhook port."""
+    """NATS, one simulator (or another provider) and any number of routers that share a webhook port."""
 
     def __init__(
-        self, *, config: dict[str, Any], simulator: dict[str, Any], routers: int, nats_config: str = "", nodes: int = 1
+        self,
+        *,
+        config: dict[str, Any],
+        simulator: dict[str, Any] | None = None,
+        routers: int,
+        nats_config: str = "",
+        nodes: int = 1,
+        provider: str | None = None,
     ) -> None:
-        """`nodes`: NATS servers; with three, every stream has three copies."""
+        """`nodes`: NATS servers; with three, every stream has three copies.
+
+        `provider`: address of one that runs already, instead of the simulator.
+        """
         self._stack = AsyncExitStack()
         self.directory = Path(tempfile.mkdtemp(prefix="pointsman-bench-"))
         store = self.directory / "nats"
@@ -97,26 +51,48 @@ class Cluster:
         )
         self._nodes = nodes
         self.webhook_port, self.simulator_port = free_port(), free_port()
-        self.simulator_url = f"http://127.0.0.1:{self.simulator_port}"
+        self.simulator_url = provider or f"http://127.0.0.1:{self.simulator_port}"
         self._config = config
-        self._simulator = simulator
+        self._simulator = {} if simulator is None and provider is None else simulator
         self._count = routers
         self.routers: list[Process] = []
         self.admin_ports: list[int] = []
         self.session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Cluster:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
         await self.nats.start()
         self._stack.push_async_callback(self.nats.stop)
         self.session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        await self._start_simulator()
+        if self._simulator is not None:
+            await self._start_simulator(self._simulator)
         await asyncio.gather(*(self._start_router(index) for index in range(self._count)))
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        """Stop everything; what was written stays for whoever looks into a failure."""
         await self._stack.aclose()
+        if kind is None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def add_router(self) -> None:
+        """One router more, until it is ready."""
+        await self._start_router(len(self.routers))
+
+    @property
+    def nats_pids(self) -> list[int]:
+        """Of the servers."""
+        return (
+            [node.pid for node in self.nats.nodes.values()] if isinstance(self.nats, NatsCluster) else [self.nats.pid]
+        )
 
     @property
     def nats_urls(self) -> list[str]:
@@ -130,10 +106,10 @@ class Cluster:
             answer.raise_for_status()
             return await answer.json()
 
-    async def _start_simulator(self) -> None:
+    async def _start_simulator(self, wanted: dict[str, Any]) -> None:
         settings = self.directory / "simulator.json"
         inbound = {"inbound_url": f"http://127.0.0.1:{self.webhook_port}/twilio/inbound"}
-        settings.write_text(json.dumps({**inbound, **self._simulator}))
+        settings.write_text(json.dumps({**inbound, **wanted}))
         command = [sys.executable, "-m", "channels.twilio.simulator", "--port", str(self.simulator_port)]
         process = self._process("simulator", [*command, "--settings", str(settings)])
         await process.start()

@@ -23,8 +23,9 @@ from typing import Any
 import nats
 from nats.js.client import JetStreamContext
 
-from bench.cluster import Cluster, Process
+from bench.cluster import Cluster
 from bench.nats_cluster import NatsCluster
+from bench.processes import Process
 from router.events import OWNER
 
 SENDERS = [

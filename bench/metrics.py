@@ -13,19 +13,18 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import statistics
 import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import nats
 from nats.aio.msg import Msg
 
 from bench.cluster import Cluster
+from bench.measure import cpu_seconds
 from router.events import Happening
 from router.metrics import CALLBACKS, PROVIDER, WEBHOOKS, Counted, Observer
 from router.story import About, Snapshot
@@ -35,13 +34,6 @@ SENDERS = [
     for n in range(1, 5)
 ]
 SIMULATOR = {"seed": 1, "delays": {"queued": 0, "sent": 0, "delivered": 0.05, "read": 0, "jitter": 0}}
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def processor_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 async def one_round(count: int, *, metrics: bool) -> float:
@@ -49,9 +41,9 @@ async def one_round(count: int, *, metrics: bool) -> float:
     config: dict[str, Any] = {"senders": SENDERS, "templates": {}, "telemetry": {"metrics": metrics}}
     async with Cluster(config=config, simulator=SIMULATOR, routers=1) as cluster:
         await traffic(cluster, 100, "warm")
-        before = processor_seconds(cluster.routers[0].pid)
+        before = cpu_seconds(cluster.routers[0].pid)
         await traffic(cluster, count, "n")
-        return (processor_seconds(cluster.routers[0].pid) - before) / count * 1e6
+        return (cpu_seconds(cluster.routers[0].pid) - before) / count * 1e6
 
 
 async def traffic(cluster: Cluster, count: int, prefix: str) -> None:

@@ -1,0 +1,82 @@
+"""Child processes of benches: started with their output in a file, stopped by pid."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.measure import family
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Process:
+    """One child process whose output goes to a file."""
+
+    def __init__(self, name: str, command: list[str], log: Path, environ: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self._command = command
+        self._log = log
+        self._environ = environ
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it lives."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it; what it prints is appended to its log."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdout=log, stderr=log, env=self._environ
+            )
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self.running:
+            assert self._process is not None
+            self._process.kill()
+            await self._process.wait()
+
+    async def stop(self, within: float = 30) -> int | None:
+        """SIGTERM, and its exit status; SIGKILL when it does not end in time."""
+        if self._process is None:
+            return None
+        if self.running:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(within):
+                    await self._process.wait()
+            except TimeoutError:
+                await self.kill()
+        return self._process.returncode
+
+
+@contextmanager
+def held(pids: Iterable[int]) -> Iterator[None]:
+    """Stand still, with all descendants: a backlog is built while nobody works on it."""
+    stopped = [each for pid in pids for each in family(pid)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,108 @@
+"""Notifications per second through the whole product, beside what sending costs without it.
+
+    python -m bench.throughput
+    python -m bench.throughput --only pointsman --only floor --notifications 5000 --rounds 3
+
+From published (a backlog, before anybody works) over handed to the provider to the stored outcome event. The
+contenders take turns, round after round, so that what else the machine does meets all of them; shown are medians. The
+rates of a shared machine say little: the processor time of each notification is beside them, by process, and what one
+second of processor time carries, workers and broker together. `sent` says how often the provider was asked for each
+notification.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.contenders import Contender, Floor, Lap, Pointsman
+from bench.measure import show, spread
+
+_MEGA = 1024 * 1024
+
+
+def contenders(options: argparse.Namespace) -> list[tuple[Contender, int]]:
+    """Who takes part, and with how many notifications."""
+    count = options.notifications
+    one = Pointsman(1, senders=options.senders, in_flight=options.in_flight, log_level=options.log_level)
+    two = Pointsman(2, senders=max(16, options.senders), in_flight=options.in_flight, log_level=options.log_level)
+    everybody: dict[str, list[tuple[Contender, int]]] = {
+        "pointsman": [(one, count)],
+        "pointsman-2": [(two, count)],
+        "floor": [(Floor(), count)],
+    }
+    return [each for name in options.only or everybody for each in everybody[name]]
+
+
+async def measure(field: Sequence[tuple[Contender, int]], rounds: int) -> dict[str, list[Lap]]:
+    """Every contender once in each round."""
+    laps: dict[str, list[Lap]] = {contender.name: [] for contender, _ in field if contender.missing is None}
+    for _ in range(rounds):
+        for contender, count in field:
+            if contender.missing is None:
+                laps[contender.name].append(await contender.lap(count))
+    return laps
+
+
+def rows(laps: Mapping[str, Sequence[Lap]]) -> list[dict[str, object]]:
+    """One line for each contender: medians."""
+    return [
+        {
+            "contender": name,
+            "count": each[0].count,
+            "rounds": len(each),
+            "per second": _median(lap.rate for lap in each),
+            "from": min(lap.rate for lap in each),
+            "to": max(lap.rate for lap in each),
+            "workers µs": _median(lap.micros("workers") for lap in each),
+            "broker µs": _median(lap.micros("broker") for lap in each),
+            "provider µs": _median(lap.micros("provider") for lap in each),
+            "per CPU s": _median(lap.rate_of_machine for lap in each),
+            "workers MB": _median(lap.worker_memory / _MEGA for lap in each),
+            "sent": max(lap.sent / lap.count for lap in each),
+        }
+        for name, each in laps.items()
+    ]
+
+
+def _median(values: Any) -> float:
+    return float(statistics.median(values))
+
+
+def as_report(laps: Mapping[str, Sequence[Lap]]) -> dict[str, Any]:
+    """For `--json`."""
+    return {
+        "bench": "throughput",
+        "contenders": {
+            name: {
+                "notifications": each[0].count,
+                "per_second": spread(lap.rate for lap in each),
+                "per_cpu_second": spread(lap.rate_of_machine for lap in each),
+                "cpu_micros": {role: spread(lap.micros(role) for lap in each) for role in each[0].cpu},
+                "sent_per_notification": max(lap.sent / lap.count for lap in each),
+            }
+            for name, each in laps.items()
+        },
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--notifications", type=int, default=10_000, help="in one backlog (default 10000)")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts (default 5)")
+    parser.add_argument("--only", action="append", help="pointsman, pointsman-2, floor; may be given several times")
+    parser.add_argument("--senders", type=int, default=1, help="of the one router (default 1)")
+    parser.add_argument("--in-flight", type=int, default=64, help="requests at a time, in all (default 64)")
+    parser.add_argument("--log-level", default="info", help="of the routers (default info, as shipped)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    laps = asyncio.run(measure(contenders(options), options.rounds))
+    show(options, as_report(laps), rows(laps))
+
+
+if __name__ == "__main__":
+    main()

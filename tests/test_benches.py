@@ -1,0 +1,43 @@
+"""Every bench runs, with sizes at which its figures mean nothing: what is checked is that it has not rotted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from bench.measure import percentile, table
+
+pytestmark = [pytest.mark.slow, pytest.mark.nats, pytest.mark.e2e]
+
+
+async def run(bench: str, *arguments: str) -> Any:
+    """What it printed with `--json`."""
+    command = [sys.executable, "-m", f"bench.{bench}", "--json", *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return json.loads(out)
+
+
+async def test_throughput_counts_every_notification_once() -> None:
+    report = await run("throughput", "--notifications", "50", "--rounds", "1")
+    assert {"pointsman, 1 router", "pointsman, 2 routers", "bare floor, 1 process"} <= set(report["contenders"])
+    for figures in report["contenders"].values():
+        assert figures["sent_per_notification"] == 1
+        assert figures["per_second"]["median"] > 0
+    assert report["machine"]["commit"]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100)])
+def test_a_percentile_is_the_smallest_value_that_covers_its_share(share: float, expected: int) -> None:
+    assert percentile([float(each) for each in range(100, 0, -1)], share) == expected
+
+
+def test_a_table_puts_figures_to_the_right() -> None:
+    assert (
+        table([{"who": "a", "rate": 12345.6}, {"who": "bcd", "rate": 7.0}]) == "who    rate\na    12,346\nbcd    7.00"
+    )
