@@ -209,9 +209,12 @@ class Intake:
         happening, snapshot = self._as_event(incoming, story, decision)
         story = await self._ledger.append(incoming.about, happening, snapshot, after=story.sequence)
         reached(CrashPoint.INTAKE_APPENDED)
-        log.info(
+        # What is routed is heard of again when its attempt is done: one line for each notification is enough.
+        tell = log.debug if snapshot.plan else log.info
+        tell(
             "intake.decided",
-            **incoming.keys,
+            source=story.source,
+            notification_id=story.notification_id,
             status=happening.status,
             reason=happening.reason,
             channel=happening.channel,

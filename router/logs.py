@@ -21,6 +21,7 @@ from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus
 
 import structlog
+from pydantic_core import to_json
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 HIDDEN = "***"
@@ -75,6 +76,8 @@ _SHORTEST_SECRET = 6
 _PRIVATE_WORDS = "|".join(sorted(_PRIVATE))
 #: Where this does not match, nothing below can: most values are short words, and a log line must cost little.
 _SUSPICIOUS = re.compile(r"[=:@ +%()]|[A-Z]{2}\.|\d(?:[-.]?\d){6}")
+#: The same for identities, which may consist of digits.
+_SUSPICIOUS_IDENTITY = re.compile(r"[=:@ +%()]|[A-Z]{2}\.")
 #: Pattern and replacement, applied in this order to every string.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Pydantic repeats what it was given in the text of its errors.
@@ -124,14 +127,32 @@ class Redactor:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """As a processor of structlog."""
-        return {key: self.value(value, key) for key, value in event.items()}
+        return event if self._harmless(event) else {key: self.value(value, key) for key, value in event.items()}
+
+    def _harmless(self, event: EventDict) -> bool:
+        """Whether nothing in a line can need hiding: found out for all its values at once, and true of most lines."""
+        if _holds_private(tuple(event)):
+            return False
+        texts: list[str] = []
+        identities: list[str] = []
+        for key, value in event.items():
+            if isinstance(value, str):
+                (identities if key in _IDENTITIES else texts).append(value)
+            elif value is not None and not isinstance(value, (int, float)):
+                return False
+        words, names = "\n".join(texts), "\n".join(identities)
+        if _SUSPICIOUS.search(words) or _SUSPICIOUS_IDENTITY.search(names):
+            return False
+        return self._pattern is None or not (self._pattern.search(words) or self._pattern.search(names))
 
     def value(self, value: Any, key: str = "") -> Any:
         """Any value that stands under this key, with plain types in and out."""
         if _is_private(key) and value is not None:
             return HIDDEN
-        if value is None or isinstance(value, bool | int | float):
+        if value is None or isinstance(value, (int, float)):  # a bool is an int
             return value
+        if isinstance(value, str):
+            return self.text(str(value), identity=key in _IDENTITIES)
         if isinstance(value, Mapping):
             return {self.text(str(name)): self.value(each, str(name)) for name, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
@@ -142,7 +163,7 @@ class Redactor:
         """A string, with everything hidden that looks private; an `identity` may consist of digits."""
         if self._pattern is not None:
             text = self._pattern.sub(HIDDEN, text)
-        if not _SUSPICIOUS.search(text):
+        if not (_SUSPICIOUS_IDENTITY if identity else _SUSPICIOUS).search(text):
             return text
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
@@ -152,8 +173,6 @@ class Redactor:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return str(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, datetime):
@@ -164,6 +183,11 @@ def _as_text(value: Any) -> str:
 @lru_cache(maxsize=1024)
 def _is_private(key: str) -> bool:
     return re.split(r"[_\-. ]", key.rstrip("_").lower())[-1] in _PRIVATE
+
+
+@lru_cache(maxsize=1024)
+def _holds_private(keys: tuple[str, ...]) -> bool:
+    return any(_is_private(key) for key in keys)
 
 
 def _number_hidden(token: re.Match[str]) -> str:
@@ -260,7 +284,11 @@ class _Handler(logging.StreamHandler[TextIO]):
 def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """What matters first: when, how bad, what; then the keys in the order in which they were given."""
     first = {key: event[key] for key in ("timestamp", "level", "event") if key in event}
-    return json.dumps({**first, **event}, default=repr)
+    line = {**first, **event}
+    try:
+        return to_json(line, fallback=repr, inf_nan_mode="constants").decode()
+    except ValueError:
+        return json.dumps(line, default=repr)  # half a surrogate pair, which UTF-8 cannot hold
 
 
 def _console(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str]:
