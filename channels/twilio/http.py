@@ -1,50 +1,33 @@
-"""The HTTP client under the SDK: one session, real timeouts, no retries, and an honest word about every failure.
+"""The HTTP client under the SDK: pooled connections, real timeouts, no retries, and an honest word about every failure.
 
 The SDK's own asynchronous client ignores its timeout, sends a POST up to three times when asked to retry, and drops the
 headers of an error. This one keeps them, sends once, and answers the one question that matters when no answer came:
-could the request have left? It asks aiohttp's tracing: from the moment a connection is handed over, new or reused,
-bytes may be on their way, so whatever breaks later leaves the outcome unknown. Before that moment nothing was sent: a
-failure of DNS, TCP or TLS, and a wait for a free connection that took too long, are safe to try again. A reused
-connection that the server had closed counts as unknown too: the close and our request may have crossed.
+could the request have left? (`channels.http` tells.) Where it could, the outcome is unknown; where it could not, it is
+safe to try again.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
+import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from types import SimpleNamespace
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from functools import lru_cache
+from urllib.parse import SplitResult, urlencode, urlsplit
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
-from yarl import URL
 
 from channels.errors import OutcomeUnknownError, ProviderResponseError, ProviderUnavailableError
+from channels.http import Answer, Connections, NoAnswerError, NotSentError, Origin, encode_head, encode_headers
 
 #: As many requests as an account may have in flight by default.
 CONNECTIONS = 100
 #: Seconds to get a connection, the wait for a free one included.
 CONNECT_TIMEOUT = 5.0
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the SDK's exceptions leave out of an HTTP answer."""
-
-    status: int
-    headers: Mapping[str, str]  #: case-insensitive
-
-
-@dataclass(slots=True)
-class _Request:
-    """One request on its way through aiohttp."""
-
-    may_have_left: bool = False
-
+_PORTS = {"http": 80, "https": 443}
 
 #: The last answer that the current task got. The SDK returns or raises in the task that called it.
 _last_answer: ContextVar[Answer | None] = ContextVar("twilio_last_answer", default=None)
@@ -61,7 +44,7 @@ def forget_answer() -> None:
 
 
 class TwilioHttpClient(AsyncHttpClient):  # type: ignore[misc]  # the SDK ships no types
-    """One pool of connections for all channels.
+    """Connections for all channels.
 
     `timeout` is seconds for the answer once a connection is there, `connect_timeout` seconds to get one. `base_url`
     takes every request to another host (a simulator); otherwise only Twilio's own hosts are called.
@@ -76,11 +59,12 @@ class TwilioHttpClient(AsyncHttpClient):  # type: ignore[misc]  # the SDK ships 
         base_url: str | None = None,
     ) -> None:
         super().__init__(logging.getLogger(__name__), is_async=True, timeout=timeout)
-        self._timeout = ClientTimeout(connect=connect_timeout, sock_read=timeout, total=connect_timeout + timeout)
-        self._connections = connections
+        self._timeout, self._connect_timeout = timeout, connect_timeout
+        self._limit = connections
         self._base = urlsplit(base_url) if base_url else None
-        self._session: ClientSession | None = None
-        self._authorization: dict[tuple[str, str], str] = {}
+        # Reading the authorities takes a while: at the start, not in the middle of the first send.
+        self._tls = ssl.create_default_context() if self._base is None or self._base.scheme == "https" else None
+        self._pools: dict[Origin, Connections] = {}
 
     async def request(
         self,
@@ -94,69 +78,67 @@ class TwilioHttpClient(AsyncHttpClient):  # type: ignore[misc]  # the SDK ships 
         allow_redirects: bool = False,  # noqa: ARG002 - a redirected POST could be sent twice
     ) -> Response:
         """One request, sent once. Raises `ProviderUnavailableError` or `OutcomeUnknownError`: see the module."""
-        address = self._address(url, params)
-        body = urlencode(data, doseq=True).encode("ascii") if data else None
-        sent_headers = dict(headers or {})
-        if auth is not None:
-            sent_headers["Authorization"] = self._basic(auth)
-        return await self._exchange(method, address, body, sent_headers)
+        origin, target = self._address(url, params)
+        body = urlencode(data, doseq=True).encode("ascii") if data else b""
+        lines = _header_lines(origin, tuple(headers.items()) if headers else (), auth)
+        head = encode_head(method, target, lines, len(body) if body or method == "POST" else None)
+        answer = await self._exchange(origin, head + body)
+        _last_answer.set(answer)
+        return Response(answer.status, answer.body.decode("utf-8", errors="replace"), answer.headers)
 
-    async def _exchange(self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str]) -> Response:
-        request = _Request()
+    async def _exchange(self, origin: Origin, request: bytes) -> Answer:
         try:
-            async with self._open().request(
-                method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=request
-            ) as response:
-                text = (await response.read()).decode("utf-8", errors="replace")
-        except (ClientError, OSError) as exc:  # asyncio's TimeoutError is an OSError
-            kind = type(exc).__name__
-            if request.may_have_left:
-                raise OutcomeUnknownError(f"no answer from Twilio ({kind})") from None
-            raise ProviderUnavailableError(f"Twilio was not reached ({kind})") from None
-        _last_answer.set(Answer(response.status, response.headers))
-        return Response(response.status, text, response.headers)
+            return await self._connections(origin).exchange(request)
+        except NoAnswerError as exc:
+            raise OutcomeUnknownError(f"no answer from Twilio ({exc})") from None
+        except NotSentError as exc:
+            raise ProviderUnavailableError(f"Twilio was not reached ({exc})") from None
 
-    def _open(self) -> ClientSession:
-        """The session, made by the first request because it belongs to the running loop."""
-        if self._session is None or self._session.closed:
-            self._session = ClientSession(
-                connector=TCPConnector(limit=self._connections),
-                cookie_jar=DummyCookieJar(),
+    def _connections(self, origin: Origin) -> Connections:
+        """Made by the first request, because they belong to the running loop."""
+        if origin not in self._pools:
+            self._pools[origin] = Connections(
+                origin,
+                limit=self._limit,
+                connect_timeout=self._connect_timeout,
                 timeout=self._timeout,
-                trace_configs=[_watch_connections()],
+                tls=self._tls,
             )
-        return self._session
+        return self._pools[origin]
 
-    def _address(self, url: str, params: Mapping[str, object] | None) -> URL:
-        parts = urlsplit(url)
-        if self._base is not None:
-            path = self._base.path.rstrip("/") + parts.path
-            parts = parts._replace(scheme=self._base.scheme, netloc=self._base.netloc, path=path)
-        elif parts.scheme != "https" or not (parts.hostname or "").endswith(".twilio.com"):
-            # A page's link to the next one comes from the answer: the credentials go nowhere but to Twilio.
-            raise ProviderResponseError("the answer led to a host that is not Twilio's")
+    def _address(self, url: str, params: Mapping[str, object] | None) -> tuple[Origin, str]:
+        """Where a request goes, and what its first line asks for."""
+        origin, target = _read_address(url, self._base)
         query = urlencode({name: value for name, value in (params or {}).items() if value is not None}, doseq=True)
-        return URL(urlunsplit(parts._replace(query=query or parts.query)), encoded=True)
-
-    def _basic(self, auth: tuple[str, str]) -> str:
-        if auth not in self._authorization:
-            self._authorization = {auth: "Basic " + base64.b64encode(":".join(auth).encode()).decode("ascii")}
-        return self._authorization[auth]
+        return origin, f"{target.partition('?')[0]}?{query}" if query else target
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            pool.close()
 
 
-def _watch_connections() -> TraceConfig:
-    trace = TraceConfig()
-    trace.on_connection_create_end.append(_mark)
-    trace.on_connection_reuseconn.append(_mark)
-    return trace
+@lru_cache(maxsize=256)
+def _read_address(url: str, base: SplitResult | None) -> tuple[Origin, str]:
+    parts = urlsplit(url)
+    path = parts.path
+    if base is not None:
+        path = base.path.rstrip("/") + path
+    elif parts.scheme != "https" or not (parts.hostname or "").endswith(".twilio.com"):
+        # A page's link to the next one comes from the answer: the credentials go nowhere but to Twilio.
+        raise ProviderResponseError("the answer led to a host that is not Twilio's")
+    host = base or parts
+    origin = Origin(host.hostname or "", host.port or _PORTS[host.scheme], secure=host.scheme == "https")
+    return origin, (path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-async def _mark(_session: ClientSession, context: SimpleNamespace, _params: object) -> None:
-    request: _Request = context.trace_request_ctx
-    request.may_have_left = True
+@lru_cache(maxsize=16)
+def _header_lines(origin: Origin, headers: tuple[tuple[str, str], ...], auth: tuple[str, str] | None) -> bytes:
+    """The same for every message, so they are written once."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    standard = origin.port == _PORTS["https" if origin.secure else "http"]
+    lines = {"Host": host if standard else f"{host}:{origin.port}", **dict(headers)}
+    if auth is not None:
+        lines["Authorization"] = "Basic " + base64.b64encode(":".join(auth).encode()).decode("ascii")
+    return encode_headers(lines)

@@ -38,6 +38,19 @@ _MEDIA_LIMITS: Mapping[ChannelName, int] = {SMS: 0, MMS: MAX_MEDIA, WHATSAPP: 1}
 
 Arguments = dict[str, Any]
 
+#: The API's names of the SDK's arguments, those that are used here.
+_FORM_NAMES: Mapping[str, str] = {
+    "to": "To",
+    "from_": "From",
+    "messaging_service_sid": "MessagingServiceSid",
+    "body": "Body",
+    "media_url": "MediaUrl",
+    "content_sid": "ContentSid",
+    "content_variables": "ContentVariables",
+    "validity_period": "ValidityPeriod",
+    "status_callback": "StatusCallback",
+}
+
 
 def create_arguments(message: OutboundMessage, *, public_url: str | None, now: datetime) -> Arguments:
     """What to call `messages.create` with. Raises `MessageInvalidError` for what the channel cannot express."""
@@ -50,6 +63,13 @@ def create_arguments(message: OutboundMessage, *, public_url: str | None, now: d
         arguments["status_callback"] = status_callback(public_url, message.ref)
     _check_encodable(arguments)
     return arguments
+
+
+def create_form(message: OutboundMessage, *, public_url: str | None, now: datetime) -> dict[str, Any]:
+    """The same as the API's form has it."""
+    return {
+        _FORM_NAMES[name]: value for name, value in create_arguments(message, public_url=public_url, now=now).items()
+    }
 
 
 def validity_period(expires_at: datetime, now: datetime) -> int:

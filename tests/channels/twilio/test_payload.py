@@ -1,16 +1,32 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twilio.http import AsyncHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
 
 from channels.errors import MessageInvalidError
-from channels.model import MMS, SMS, WHATSAPP, AttemptRef, FromNumber, Handle, Media, NotificationId, Template, Text
-from channels.twilio.payload import create_arguments, status_callback, validity_period
+from channels.model import (
+    MMS,
+    SMS,
+    WHATSAPP,
+    AttemptRef,
+    FromNumber,
+    Handle,
+    Media,
+    NotificationId,
+    OutboundMessage,
+    Template,
+    Text,
+)
+from channels.twilio.payload import create_arguments, create_form, status_callback, validity_period
 from tests.channels.twilio.messages import SERVICE, a_message, a_sender
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -154,3 +170,33 @@ def test_every_valid_message_has_one_content_and_one_origin(content: Text | Temp
     assert len(built.keys() & {"from_", "messaging_service_sid"}) == 1
     if isinstance(content, Template) and content.variables:
         assert json.loads(built["content_variables"]) == content.variables
+
+
+class Recorder(AsyncHttpClient):  # type: ignore[misc]  # the SDK ships no types
+    """Sends nothing and keeps the form."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.getLogger(__name__), is_async=True)
+        self.form: dict[str, Any] = {}
+
+    async def request(self, *_: object, data: dict[str, Any], **__: object) -> Response:
+        self.form = data
+        return Response(201, "{}")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        a_message(),
+        a_message(channel=MMS, content=Media((URL, URL + "2"), "Look"), expires_at=NOW + timedelta(minutes=5)),
+        a_message(channel=WHATSAPP, sender=SERVICE_SENDER, content=TEMPLATE),
+    ],
+    ids=["text", "media", "template"],
+)
+async def test_the_form_is_what_the_sdk_makes_of_the_arguments(message: OutboundMessage) -> None:
+    http = Recorder()
+    public_url = "https://notify.example.com"
+    await Client("AC1", "token", http_client=http).messages.create_async(
+        **create_arguments(message, public_url=public_url, now=NOW)
+    )
+    assert create_form(message, public_url=public_url, now=NOW) == http.form
