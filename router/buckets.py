@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from nats.aio.msg import Msg
 
 from router.jetstream import JetStream, StoreRefusedError, StoreUnavailableError, WrongSequenceError
-from router.pulling import Puller
+from router.pulling import Puller, place_of
 from router.tasks import keep_running
 
 V = TypeVar("V")
@@ -180,7 +180,8 @@ class Mirror(Generic[V]):
 
     def _take(self, msg: Msg) -> None:
         key = msg.subject[self._cut :]
-        sequence, pending = _position(msg)
+        place = place_of(msg)
+        sequence, pending = place.sequence, place.pending
         headers = msg.headers or {}
         gone = headers.get("KV-Operation") in _GONE or "Nats-Marker-Reason" in headers
         if gone:
@@ -206,14 +207,3 @@ class Mirror(Generic[V]):
                 await self._follow()
             except (StoreUnavailableError, StoreRefusedError):
                 continue  # tried again at the next round
-
-
-def _position(msg: Msg) -> tuple[int, int]:
-    """Stream sequence and number of messages still to come, from the reply subject.
-
-    `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`; with a JetStream domain two
-    more tokens stand after the second.
-    """
-    tokens = msg.reply.split(".")
-    shift = 0 if len(tokens) == 9 else 2
-    return int(tokens[5 + shift]), int(tokens[8 + shift])

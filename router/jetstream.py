@@ -13,6 +13,7 @@ import asyncio
 import base64
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from router.natswire import Wire, subscribe
 from router.tasks import keep_running
 
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
@@ -29,6 +31,8 @@ EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 MESSAGE_ID = "Nats-Msg-Id"
 
 _WRONG_SEQUENCE = {10071, 10164}
+#: The usual answer to a publish, read without a parser; any other way of writing it is left to one.
+_STORED = re.compile(rb'\{"stream":"[^"\\]*", ?"seq":(\d+)\}')
 #: A direct get with nothing to return, and the end of a batch.
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
 #: How often overdue requests are looked for: the resolution of time-outs, in seconds.
@@ -67,6 +71,7 @@ class JetStream:
 
     def __init__(self, client: Client, *, timeout: float = 2.0, replicated: bool = False) -> None:
         self.client = client
+        self._wire = Wire(client)
         self._timeout = timeout
         self._get = self._get_from_leader if replicated else self._direct_get
         self._prefix = ""
@@ -84,7 +89,7 @@ class JetStream:
     async def start(self) -> None:
         """Subscribe to the reply inbox."""
         self._prefix = self.client.new_inbox() + "."
-        await self.client.subscribe(self._prefix + "*", cb=self._on_reply, pending_msgs_limit=0, pending_bytes_limit=0)
+        await subscribe(self.client, self._prefix + "*", self._on_reply)
         self._sweeper = keep_running("jetstream-timeouts", self._sweep)
 
     async def stop(self) -> None:
@@ -117,8 +122,7 @@ class JetStream:
             headers = {**(headers or {}), EXPECTED_SEQUENCE: str(expect)}
             if expect_on is not None:
                 headers[EXPECTED_SUBJECT] = expect_on
-        reply = await self._request(subject, body, headers)
-        return _sequence_of(reply)
+        return _sequence_of(await self._request(subject, body, headers))
 
     async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A call of the JetStream API; raises `StoreRefusedError` with the server's words."""
@@ -178,9 +182,9 @@ class JetStream:
             start = page[-1].sequence + 1
 
     async def _request(self, subject: str, body: bytes, headers: dict[str, str] | None) -> Msg:
-        waiting = _Single(asyncio.get_running_loop().create_future(), time.monotonic() + self._timeout)
-        await self._send(subject, body, headers, waiting)
-        reply = await waiting.future
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        await self._send(subject, body, headers, _Single(future, time.monotonic() + self._timeout))
+        reply = await future
         if reply.headers and reply.headers.get("Status") == "503":
             raise StoreUnavailableError("no JetStream server answers for this subject")
         return reply
@@ -201,9 +205,13 @@ class JetStream:
             # The server closes the connection of whoever sends more, and nats-py never opens it again.
             raise StoreRefusedError(f"{size} bytes are more than NATS takes in one message")
         try:
-            await self.client.publish(subject, body, reply=reply, headers=headers)
+            await self._wire.publish(subject, reply, headers, body)
         except (NatsError, OSError) as exc:
             raise StoreUnavailableError(f"could not send to NATS: {type(exc).__name__}") from exc
+
+    async def tell(self, reply: str, word: bytes) -> None:
+        """Say what became of a delivered message, without waiting. Raises what nats-py raises."""
+        await self._wire.publish(reply, "", None, word)
 
     async def _send(self, subject: str, body: bytes, headers: dict[str, str] | None, waiting: _Waiting) -> None:
         key = str(next(self._ids))
@@ -214,7 +222,7 @@ class JetStream:
             self._waiting.pop(key, None)
             raise
 
-    async def _on_reply(self, reply: Msg) -> None:
+    def _on_reply(self, reply: Msg) -> None:
         key = reply.subject[len(self._prefix) :]
         waiting = self._waiting.get(key)
         if waiting is not None and waiting.take(reply):
@@ -286,10 +294,12 @@ _Waiting = _Single | _Batch
 
 def _size_of(headers: Mapping[str, str] | None) -> int:
     """Bytes of the header block, which the server counts as payload."""
-    return 14 + sum(len(name) + len(value) + 4 for name, value in headers.items()) if headers else 0
+    return 14 + 4 * len(headers) + len("".join([*headers, *headers.values()])) if headers else 0
 
 
 def _sequence_of(reply: Msg) -> int:
+    if match := _STORED.fullmatch(reply.data):
+        return int(match[1])
     answer = json.loads(reply.data)
     _raise_for(answer.get("error"))
     return int(answer["seq"])

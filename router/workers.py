@@ -63,15 +63,15 @@ class Settler:
             log.exception(f"{self.stage}.fault", subject=msg.subject)
             await self._after_fault(msg)
         else:
-            await self._tell(partial(acknowledge, self.js.client, msg))
+            await self._tell(partial(acknowledge, self.js, msg))
 
     async def give_back(self, msg: Msg, seconds: float) -> None:
         """Deliver it again, after so many seconds."""
-        await self._tell(partial(give_back, self.js.client, msg, seconds))
+        await self._tell(partial(give_back, self.js, msg, seconds))
 
     async def still_working(self, msg: Msg) -> None:
         """Keep it from being given to somebody else."""
-        await self._tell(partial(still_working, self.js.client, msg))
+        await self._tell(partial(still_working, self.js, msg))
 
     async def _after_fault(self, msg: Msg) -> None:
         deliveries = msg.metadata.num_delivered
@@ -83,7 +83,7 @@ class Settler:
         except StoreError:
             await self.give_back(msg, _LONGEST_PAUSE)
         else:
-            await self._tell(partial(acknowledge, self.js.client, msg))
+            await self._tell(partial(acknowledge, self.js, msg))
 
     async def _bury(self, msg: Msg, deliveries: int) -> None:
         source, notification_id = owner_of(msg.subject)
