@@ -15,6 +15,7 @@ _GSM7_BASIC = frozenset(
 )
 #: Sent as an escape and a second septet.
 _GSM7_EXTENSION = frozenset("\f^{}\\[~]|€")
+_GSM7 = _GSM7_BASIC | _GSM7_EXTENSION
 _GSM7_COST: Mapping[str, int] = dict.fromkeys(_GSM7_BASIC, 1) | dict.fromkeys(_GSM7_EXTENSION, 2)
 
 _GSM7_SINGLE, _GSM7_PART = 160, 153  # septets
@@ -43,11 +44,13 @@ _SMART = str.maketrans({fancy: plain for plain, fancies in _PLAIN.items() for fa
 
 def is_gsm7(text: str) -> bool:
     """Whether every character is in the GSM 7-bit alphabet or its extension."""
-    return all(char in _GSM7_COST for char in text)
+    return _GSM7.issuperset(text)
 
 
 def count_segments(text: str) -> int:
     """Segments of this text as it stands; 0 for no text."""
+    if _GSM7_BASIC.issuperset(text):  # a septet each, so that none can be split
+        return -(-len(text) // _GSM7_PART) if len(text) > _GSM7_SINGLE else min(len(text), 1)
     if is_gsm7(text):
         return _parts((_GSM7_COST[char] for char in text), _GSM7_SINGLE, _GSM7_PART)
     return _parts((1 if ord(char) < 0x10000 else 2 for char in text), _UTF16_SINGLE, _UTF16_PART)

@@ -10,6 +10,7 @@ An attempt that is found claimed without an outcome is unknown, never unsent: a 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -83,29 +84,52 @@ class Attempts:
         claim = await self._claim(item)
         if claim is None:
             return None
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         reached(CrashPoint.DISPATCH_CLAIMED)
         outcome = await self._send(item)
         reached(CrashPoint.DISPATCH_ANSWERED)
-        PROVIDER.observe(asyncio.get_running_loop().time() - started, item.chosen.channel, item.chosen.sender)
+        PROVIDER.observe(time.monotonic() - started, item.chosen.channel, item.chosen.sender)
         await self._record(item, claim, outcome)
         reached(CrashPoint.DISPATCH_RECORDED)
-        took = asyncio.get_running_loop().time() - started
+        took = time.monotonic() - started
         log.info("attempt.done", **_keys(item), **_words(outcome), seconds=round(took, 4))
         return outcome
 
     def _no_longer_wanted(self, item: OutboxItem) -> Happening | None:
         """Asked once more at the last moment: a stop or an expiry that came while it waited counts."""
         notification, step = item.notification, item.chosen
-        base = Happening("", self.clock(), final=True, channel=step.channel, form=step.form.value, sender=step.sender)
-        base = replace(base, attempt=item.attempt - 1)
         if notification.expires_at is not None and notification.expires_at <= self.clock():
-            return _stopped(base, "expired", Reason.EXPIRED, "expires_at passed while it waited to be sent")
-        category = notification.category.value
-        recipient = notification.recipient()
-        if self.recipients.opted_out(recipient, channel=step.channel, sender=step.sender, category=category):
-            return _stopped(base, "suppressed", Reason.OPTED_OUT, "the recipient opted out while it waited to be sent")
+            return self._stopped(item, "expired", Reason.EXPIRED, "expires_at passed while it waited to be sent")
+        if self.recipients.opted_out(
+            notification.recipient(), channel=step.channel, sender=step.sender, category=notification.category
+        ):
+            because = "the recipient opted out while it waited to be sent"
+            return self._stopped(item, "suppressed", Reason.OPTED_OUT, because)
         return None
+
+    def _stopped(self, item: OutboxItem, status: str, reason: Reason, because: str) -> Happening:
+        """With a decision like any other: it was made at the last moment, and the policy had no part in it."""
+        step = item.chosen
+        decision: dict[str, object] = {
+            "outcome": "suppressed",
+            "reason": reason.value,
+            "until": None,
+            "policy": "dispatch",
+            "plan": [],
+            "facts": {},
+            "trace": [{"rule": f"dispatch.{reason.value}", "matched": True, "because": because}],
+        }
+        return Happening(
+            status,
+            self.clock(),
+            final=True,
+            channel=step.channel,
+            form=step.form,
+            attempt=item.attempt - 1,
+            sender=step.sender,
+            reason=reason,
+            decision=decision,
+        )
 
     async def _close(self, item: OutboxItem, happening: Happening) -> None:
         """End the story without an attempt, unless it has gone on meanwhile."""
@@ -219,14 +243,7 @@ class Attempts:
     ) -> tuple[Happening, Attempt]:
         if isinstance(outcome, SendReceipt):
             status = DeliveryStatus.SENT if outcome.last_word else DeliveryStatus.ACCEPTED
-            happening = replace(
-                self._happening(item, status.value),
-                final=outcome.last_word,
-                provider_message_id=outcome.provider_message_id,
-                provider_status=outcome.provider_status,
-                reason=Reason.NO_RECEIPT if outcome.last_word else None,
-            )
-            return happening, attempt.moved(status, outcome.provider_message_id)
+            return self._happening(item, status, outcome), attempt.moved(status, outcome.provider_message_id)
         error = outcome.as_provider_error()
         if isinstance(outcome, OutcomeUnknownError):
             reason = Reason.CRASHED if crashed else Reason.OUTCOME_UNKNOWN
@@ -236,17 +253,21 @@ class Attempts:
         happening = replace(self._happening(item, "failed"), reason=outcome.reason, error=error)
         return happening, attempt.moved(DeliveryStatus.FAILED, None, move)
 
-    def _happening(self, item: OutboxItem, status: str) -> Happening:
+    def _happening(self, item: OutboxItem, status: str, receipt: SendReceipt | None = None) -> Happening:
         step = item.chosen
         channel = self.channels.get(step.channel)
         return Happening(
             status,
             self.clock(),
             channel=step.channel,
-            form=step.form.value,
+            form=step.form,
             attempt=item.attempt,
             sender=step.sender,
             provider=channel.provider if channel else None,
+            provider_message_id=receipt.provider_message_id if receipt else None,
+            provider_status=receipt.provider_status if receipt else None,
+            final=receipt.last_word if receipt else False,
+            reason=Reason.NO_RECEIPT if receipt and receipt.last_word else None,
         )
 
     @staticmethod
@@ -258,20 +279,6 @@ class Attempts:
                 await asyncio.sleep(_HOLD)
             else:
                 return
-
-
-def _stopped(base: Happening, status: str, reason: Reason, because: str) -> Happening:
-    """With a decision like any other: it was made at the last moment, and the policy had no part in it."""
-    decision: dict[str, object] = {
-        "outcome": "suppressed",
-        "reason": reason.value,
-        "until": None,
-        "policy": "dispatch",
-        "plan": [],
-        "facts": {},
-        "trace": [{"rule": f"dispatch.{reason.value}", "matched": True, "because": because}],
-    }
-    return replace(base, status=status, reason=reason, decision=decision)
 
 
 def _keys(item: OutboxItem) -> dict[str, object]:

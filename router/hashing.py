@@ -5,10 +5,10 @@ The key is `POINTSMAN_HASH_KEY` where set, else made at the first start and kept
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 
 from channels.model import Recipient
 from router import topology
@@ -24,12 +24,17 @@ class Hasher:
 
     def recipient(self, recipient: Recipient) -> str:
         """The key under which a recipient is stored."""
-        return hmac.new(self._key, recipient.address.encode(), hashlib.sha256).hexdigest()[:32]
+        return _address_key(self._key, recipient.address)
 
     def token(self, source: str, notification_id: str, attempt: int) -> str:
         """For the status-callback URL: nobody who does not know the key can name an attempt."""
         text = f"attempt:{source}.{notification_id}.{attempt}"
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:24]
+        return hmac.digest(self._key, text.encode(), "sha256").hex()[:24]
+
+
+@lru_cache(maxsize=256)  # what is known of one recipient stands in several buckets
+def _address_key(key: bytes, address: str) -> str:
+    return hmac.digest(key, address.encode(), "sha256").hex()[:32]
 
 
 async def load_hasher(js: JetStream, prefix: str, environ: Mapping[str, str]) -> Hasher:

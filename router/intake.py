@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import structlog
 from nats.aio.msg import Msg
 
-from channels.model import ChannelName, Lane
+from channels.model import NO_CHANNEL, ChannelName, Lane
 from channels.reasons import Reason
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
-from policies.model import Decision, Deferred, Rejected, RoutingPlan, RoutingRequest, Suppressed
+from policies.model import Decision, Deferred, Outcome, Rejected, RoutingPlan, RoutingRequest, Suppressed
 from router import subjects
 from router.clock import Clock
 from router.crashpoints import CrashPoint, reached
@@ -25,6 +26,7 @@ from router.deadletters import DeadLetters
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
 from router.outbox import TRACEPARENT, Outbox, OutboxItem, about
+from router.pulling import place_of
 from router.recipients import Recipients
 from router.story import About, Snapshot, Story
 from router.timers import Kind, Timers
@@ -96,10 +98,11 @@ class Intake:
 
     async def on_message(self, msg: Msg) -> None:
         """A message of the stream NOTIFICATIONS."""
-        place = msg.metadata
-        again = place.num_delivered > 1
-        stored, at = place.sequence.stream, place.timestamp.timestamp()
-        await self.take(Received(msg.subject, stored, msg.data, msg.headers or {}, redelivered=again, published=at))
+        place = place_of(msg)
+        again, at = place.deliveries > 1, place.stored_at
+        await self.take(
+            Received(msg.subject, place.sequence, msg.data, msg.headers or {}, redelivered=again, published=at)
+        )
 
     async def take(self, received: Received) -> None:
         """One notification, from the wire to its outbox. Done when it returns: it may then be acknowledged."""
@@ -225,29 +228,30 @@ class Intake:
             await self._wait(incoming, snapshot)
 
     def _as_event(self, incoming: _Incoming, story: Story, decision: Decision) -> tuple[Happening, Snapshot]:
-        begun = replace(
-            story.snapshot,
+        outcome = decision.outcome
+        plan = outcome.steps if isinstance(outcome, RoutingPlan) else ()
+        until = outcome.until if isinstance(outcome, Deferred) else None
+        snapshot = Snapshot(
             fingerprint=incoming.notification.fingerprint(),
             notification_sequence=incoming.received.sequence,
+            plan=plan,
+            closed=not plan and until is None,
             events=story.snapshot.events + 1,
-            until=None,
+            until=until,
+            refused=story.snapshot.refused,
             published=round(incoming.received.published or self._clock().timestamp(), 3),
         )
-        happening = Happening("", self._clock(), decision=decision_as_dict(decision))
-        match decision.outcome:
-            case RoutingPlan(steps):
-                first = steps[0]
-                happening = replace(
-                    happening, status="routed", channel=first.channel, form=first.form.value, sender=first.sender
-                )
-                return happening, replace(begun, plan=steps)
-            case Deferred(until, reason):
-                return replace(happening, status="deferred", reason=reason), replace(begun, until=until)
-            case Suppressed(reason):
-                status = "expired" if reason is Reason.EXPIRED else "suppressed"
-                return replace(happening, status=status, reason=reason, final=True), replace(begun, closed=True)
-            case Rejected(reason):
-                return replace(happening, status="rejected", reason=reason, final=True), replace(begun, closed=True)
+        happening = Happening(
+            _status(outcome),
+            self._clock(),
+            final=snapshot.closed,
+            channel=plan[0].channel if plan else NO_CHANNEL,
+            form=plan[0].form if plan else None,
+            sender=plan[0].sender if plan else None,
+            reason=None if isinstance(outcome, RoutingPlan) else outcome.reason,
+            decision=decision_as_dict(decision),
+        )
+        return happening, snapshot
 
     async def _hand_over(self, incoming: _Incoming, story: Story) -> None:
         item = OutboxItem(
@@ -353,7 +357,7 @@ class _Incoming:
     def traceparent(self) -> str | None:
         return self.received.headers.get(TRACEPARENT)
 
-    @property
+    @cached_property
     def about(self) -> About:
         return about(self.origin.source, self.origin.lane, self.notification, self.traceparent)
 
@@ -361,6 +365,18 @@ class _Incoming:
     def keys(self) -> dict[str, str]:
         """What every log line about it says."""
         return {"source": self.origin.source, "notification_id": self.notification.id}
+
+
+def _status(outcome: Outcome) -> str:
+    match outcome:
+        case RoutingPlan():
+            return "routed"
+        case Deferred():
+            return "deferred"
+        case Suppressed(reason):
+            return "expired" if reason is Reason.EXPIRED else "suppressed"
+        case Rejected():
+            return "rejected"
 
 
 def as_published(subject: str, sequence: int, traceparent: str | None) -> dict[str, str]:

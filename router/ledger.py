@@ -57,7 +57,8 @@ class Ledger:
         """
         mark = f"{self.instance}.{next(self._marks)}"
         identity = event_id(about, happening, snapshot.events)
-        body = body_of(about, happening, identity, self._clock())
+        now = self._clock()
+        body = body_of(about, happening, identity, now)
         headers = headers_of(about, happening, identity, snapshot, mark)
         subject, expect_on = subject_of(about, happening), subjects.story(about.source, about.notification_id)
         doubt = False
@@ -67,14 +68,7 @@ class Ledger:
                 if self._appended:
                     self._appended(about, happening, snapshot)
                 return Story(
-                    about.source,
-                    about.notification_id,
-                    sequence,
-                    snapshot,
-                    mark,
-                    self._clock(),
-                    about,
-                    happening.status,
+                    about.source, about.notification_id, sequence, snapshot, mark, now, about, happening.status
                 )
             except WrongSequenceError:
                 return await self._conflict(about, mark, doubt=doubt)

@@ -48,7 +48,7 @@ class OutboxItem:
         """The step of the plan to try."""
         return self.snapshot.plan[self.step]
 
-    @property
+    @cached_property
     def about(self) -> About:
         """What events repeat of the notification."""
         return about(self.source, self.lane, self.notification, self.traceparent)
@@ -84,7 +84,7 @@ def about(source: str, lane: str, notification: Notification, traceparent: str |
         source=source,
         notification_id=notification.id,
         lane=lane,
-        category=notification.category.value,
+        category=notification.category,
         recipient=notification.recipient().address,
         metadata=notification.metadata,
         traceparent=traceparent,

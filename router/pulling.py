@@ -161,6 +161,7 @@ class Place(NamedTuple):
     sequence: int  #: in its stream
     deliveries: int  #: this one included
     pending: int  #: messages of the consumer that are still to come
+    stored_at: float  #: when it was stored, in seconds since 1970
 
 
 def place_of(msg: Msg) -> Place:
@@ -171,7 +172,12 @@ def place_of(msg: Msg) -> Place:
     """
     tokens = msg.reply.split(".")
     shift = 0 if len(tokens) == 9 else 2
-    return Place(int(tokens[5 + shift]), int(tokens[4 + shift]), int(tokens[8 + shift]))
+    return Place(
+        sequence=int(tokens[5 + shift]),
+        deliveries=int(tokens[4 + shift]),
+        pending=int(tokens[8 + shift]),
+        stored_at=int(tokens[7 + shift]) / 1e9,
+    )
 
 
 async def acknowledge(js: JetStream, msg: Msg) -> None:

@@ -154,7 +154,8 @@ class Recipients:
 
     def facts(self, recipient: Recipient) -> RecipientFacts:
         """Everything known about this recipient at this moment."""
-        entries = current(self.consent.known(recipient)).values()
+        known = self.consent.known(recipient)
+        entries = current(known).values() if known else ()
         ends = {name: self.sessions.ends(name, recipient) for name in self._whatsapp}
         return RecipientFacts(
             opt_outs=tuple(OptOut(e.scope, e.at, e.via) for e in entries if e.state == OPTED_OUT),
@@ -166,8 +167,8 @@ class Recipients:
 
     def opted_out(self, recipient: Recipient, *, channel: ChannelName, sender: str, category: str) -> bool:
         """Whether a stop covers this message: asked once more at the moment of sending."""
+        known = self.consent.known(recipient)
+        if not known:
+            return False
         scopes = {"all", f"channel:{channel}", f"sender:{sender}", f"category:{category}"}
-        return any(
-            entry.state == OPTED_OUT and scope in scopes
-            for scope, entry in current(self.consent.known(recipient)).items()
-        )
+        return any(entry.state == OPTED_OUT and scope in scopes for scope, entry in current(known).items())

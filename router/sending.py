@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from nats.aio.msg import Msg
@@ -17,7 +18,7 @@ from router import subjects, topology
 from router.attempts import Attempts
 from router.breaker import Breaker, BreakerState
 from router.jetstream import JetStream
-from router.outbox import item_of
+from router.outbox import OutboxItem, item_of
 from router.pacing import LaneChooser, Pacer
 from router.pulling import Puller
 from router.rendering import content_of
@@ -151,8 +152,9 @@ class SenderQueue:
     def _begin(self, msg: Msg) -> None:
         """Paid for before anything else is taken, so that a burst of tasks cannot run ahead of the rate."""
         self._breaker.sending()
-        self._pacer.charge(cost_of(msg), self._clock())
-        task = asyncio.create_task(self._settler.handle(self._send, msg))
+        item = _readable(msg)
+        self._pacer.charge(cost_of(item) if item else 1, self._clock())
+        task = asyncio.create_task(self._settler.handle(partial(self._send, item), msg))
         self._sending[task] = msg
         task.add_done_callback(self._ended)
 
@@ -160,9 +162,10 @@ class SenderQueue:
         self._sending.pop(task, None)
         self._slots.release()
 
-    async def _send(self, msg: Msg) -> None:
+    async def _send(self, item: OutboxItem | None, msg: Msg) -> None:
         try:
-            outcome = await self._attempts.make(item_of(msg))
+            # Reading what is not readable once more says what is wrong with it, and gives it to a person.
+            outcome = await self._attempts.make(item or item_of(msg))
         except BaseException:
             self._breaker.not_sent()
             raise
@@ -191,14 +194,19 @@ class SenderQueue:
                 await self._settler.still_working(msg)
 
 
-def cost_of(msg: Msg) -> int:
-    """What a message takes of its sender's rate: segments of a text, else one."""
+def _readable(msg: Msg) -> OutboxItem | None:
+    """What the message holds, read once for all that is done with it; None where it cannot be read."""
     try:
         item = item_of(msg)
-        content = content_of(item.notification, item.chosen)
+        content_of(item.notification, item.chosen)
     except Exception:
-        # Not readable: handling it says so, and gives it to a person.
-        return 1
+        return None
+    return item
+
+
+def cost_of(item: OutboxItem) -> int:
+    """What a message takes of its sender's rate: segments of a text, else one."""
+    content = content_of(item.notification, item.chosen)
     if item.chosen.channel == SMS and isinstance(content, Text):
         return count_segments(content.body)
     return 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -26,6 +27,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import to_json
 
 from channels.address import AddressError, parse_recipient
 from channels.model import Category, ChannelName, Lane, OnUnknown, Recipient
@@ -155,6 +157,16 @@ class TemplateContent(Strict):
             raise ValueError("language goes with name")
         return self
 
+    def said(self) -> dict[str, Any]:
+        """What the publisher said, sorted by name."""
+        said = {
+            "content_sid": self.content_sid,
+            "language": self.language,
+            "name": self.name,
+            "variables": dict(sorted(self.variables.items())) or None,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
 
 class ContentModel(Strict):
     """What to say: at least one of text, media and template."""
@@ -200,18 +212,42 @@ class Notification(Strict):
     def _consistent(self) -> Notification:
         if self.send_at and self.expires_at and self.expires_at <= self.send_at:
             raise ValueError("expires_at must lie after send_at")
-        if len(json.dumps(self.metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
+        if not _surely_small(self.metadata) and _json_size(self.metadata) > MAX_METADATA_BYTES:
             raise ValueError(f"metadata must be {MAX_METADATA_BYTES} bytes at most as JSON")
         return self
 
     def fingerprint(self) -> str:
         """Equal for equal content, however it was written; stored for as long as the log, so its form is versioned."""
-        said = self.model_dump(exclude_defaults=True, exclude={"to", "region"})
-        # What is equal is written equally: one number in two spellings, one moment in two offsets.
-        said = {key: value.astimezone(UTC) if isinstance(value, datetime) else value for key, value in said.items()}
-        said["recipient"] = self.recipient().address
-        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
-        return "1:" + hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        said = self._said()
+        canonical = to_json(said)
+        if not canonical.isascii() or b"\x7f" in canonical:
+            # The form was laid down by json.dumps, which writes these characters as escapes.
+            canonical = json.dumps(said, separators=(",", ":")).encode()
+        return "1:" + hashlib.sha256(canonical).hexdigest()[:32]
+
+    def _said(self) -> dict[str, Any]:
+        """What the publisher said, without what is the default anyway, sorted by name.
+
+        What is equal is written equally: one number in two spellings, one moment in two offsets.
+        """
+        content, template = self.content, self.content.template
+        said = {
+            "category": None if self.category is Category.TRANSACTIONAL else self.category.value,
+            "channel": self.channel,
+            "content": {
+                **({"media": content.media} if content.media else {}),
+                **({"template": template.said()} if template else {}),
+                **({"text": content.text} if content.text is not None else {}),
+            },
+            "expires_at": str(self.expires_at.astimezone(UTC)) if self.expires_at else None,
+            "id": self.id,
+            "metadata": dict(sorted(self.metadata.items())) or None,
+            "on_unknown": self.on_unknown.value if self.on_unknown else None,
+            "recipient": self.recipient().address,
+            "send_at": str(self.send_at.astimezone(UTC)) if self.send_at else None,
+            "timezone": self.timezone,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
     def recipient(self) -> Recipient:
         """Who it goes to. Raises `InvalidNotificationError` that names `to`."""
@@ -243,6 +279,16 @@ class Notification(Strict):
         # An absent value is as bad as an empty one, and the engine names both.
         variables = {name: value or "" for name, value in given.variables.items()}
         return TemplateRequest(given.name, given.content_sid, given.language, variables)
+
+
+def _surely_small(metadata: Mapping[str, str]) -> bool:
+    """Whether it fits however it is written: six bytes of JSON for a character, eight for the marks around an entry."""
+    characters = sum(map(len, metadata)) + sum(map(len, metadata.values()))
+    return 2 + 6 * characters + 8 * len(metadata) <= MAX_METADATA_BYTES
+
+
+def _json_size(metadata: Mapping[str, str]) -> int:
+    return len(json.dumps(metadata, ensure_ascii=False).encode())
 
 
 def parse_notification(body: bytes) -> Notification:

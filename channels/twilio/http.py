@@ -20,7 +20,16 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
 from channels.errors import OutcomeUnknownError, ProviderResponseError, ProviderUnavailableError
-from channels.http import Answer, Connections, NoAnswerError, NotSentError, Origin, encode_head, encode_headers
+from channels.http import (
+    Answer,
+    Connections,
+    NoAnswerError,
+    NotSentError,
+    Origin,
+    encode_form,
+    encode_head,
+    encode_headers,
+)
 
 #: As many requests as an account may have in flight by default.
 CONNECTIONS = 100
@@ -79,7 +88,7 @@ class TwilioHttpClient(AsyncHttpClient):  # type: ignore[misc]  # the SDK ships 
     ) -> Response:
         """One request, sent once. Raises `ProviderUnavailableError` or `OutcomeUnknownError`: see the module."""
         origin, target = self._address(url, params)
-        body = urlencode(data, doseq=True).encode("ascii") if data else b""
+        body = encode_form(data) if data else b""
         lines = _header_lines(origin, tuple(headers.items()) if headers else (), auth)
         head = encode_head(method, target, lines, len(body) if body or method == "POST" else None)
         answer = await self._exchange(origin, head + body)
@@ -109,7 +118,9 @@ class TwilioHttpClient(AsyncHttpClient):  # type: ignore[misc]  # the SDK ships 
     def _address(self, url: str, params: Mapping[str, object] | None) -> tuple[Origin, str]:
         """Where a request goes, and what its first line asks for."""
         origin, target = _read_address(url, self._base)
-        query = urlencode({name: value for name, value in (params or {}).items() if value is not None}, doseq=True)
+        if not params:
+            return origin, target
+        query = urlencode({name: value for name, value in params.items() if value is not None}, doseq=True)
         return origin, f"{target.partition('?')[0]}?{query}" if query else target
 
     async def close(self) -> None:

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from channels.errors import MessageInvalidError
+from channels.http import quoted
 from channels.model import (
     MMS,
     SMS,
@@ -85,8 +85,8 @@ def status_callback(public_url: str, ref: AttemptRef) -> str:
 
     The fragment tells Twilio how to retry and is neither sent nor signed.
     """
-    query = urlencode({"n": f"{ref.source}.{ref.notification_id}", "a": ref.attempt, "t": ref.token})
-    return f"{public_url.rstrip('/')}/twilio/status?{query}#{CALLBACK_RETRIES}"
+    name = quoted(f"{ref.source}.{ref.notification_id}")
+    return f"{public_url.rstrip('/')}/twilio/status?n={name}&a={ref.attempt}&t={quoted(ref.token)}#{CALLBACK_RETRIES}"
 
 
 def private_values(message: OutboundMessage) -> Iterable[str]:

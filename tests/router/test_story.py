@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -30,6 +31,8 @@ _ATTEMPTS = st.builds(
     begun=st.integers(0, 2**33),
     provider_message_id=st.none() | st.text(max_size=40),
     next=st.sampled_from(["", "step@1", "retry@2026-11-20T12:00:00.000Z", "give_up@expired"]),
+    settled=st.booleans(),
+    owner=st.sampled_from(["", "a1b2c3"]),
 )
 _SNAPSHOTS = st.builds(
     Snapshot,
@@ -44,6 +47,7 @@ _SNAPSHOTS = st.builds(
         lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
     ),
     refused=st.lists(st.integers(1, 2**63), max_size=8).map(tuple),
+    published=st.sampled_from([0.0, 1_700_000_000.125]),
 )
 
 
@@ -54,6 +58,17 @@ def test_a_snapshot_is_read_back_as_it_was_written(snapshot: Snapshot) -> None:
     assert Snapshot.load(text) == snapshot
     assert text.isascii()
     assert "\n" not in text
+
+
+@given(_SNAPSHOTS, _ATTEMPTS)
+def test_an_attempt_that_moves_leaves_everything_else_as_it_was(snapshot: Snapshot, attempt: Attempt) -> None:
+    moved = attempt.moved(DeliveryStatus.ACCEPTED, "SM1", "step@1")
+    after = snapshot.with_attempt(attempt)
+
+    assert moved == replace(
+        attempt, status=DeliveryStatus.ACCEPTED, provider_message_id="SM1", next="step@1", settled=False
+    )
+    assert after == replace(snapshot, attempts=after.attempts, events=snapshot.events + 1)
 
 
 def test_a_log_of_a_later_version_is_not_misread() -> None:
