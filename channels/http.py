@@ -7,7 +7,7 @@ bytes may be on their way, so whatever breaks is a `NoAnswerError`, and that inc
 about to close: its close and our request may have crossed.
 
 Nothing is sent twice, no redirect is followed, no cookie is kept. Answers are parsed by llhttp (the package httptools).
-Why this and not a larger client: docs/decisions/0010-what-a-notification-costs.md.
+Why this and not a larger client: docs/decisions/0008-what-a-notification-costs.md.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class TwilioChannel:
     async def _create(self, form: Mapping[str, object]) -> Mapping[str, Any]:
         """What `client.messages.create_async` does, without the record that it makes of the answer.
 
-        The record costs as much as the rest of the SDK together (docs/decisions/0010-what-a-notification-costs.md).
+        The record costs as much as the rest of the SDK together (docs/decisions/0008-what-a-notification-costs.md).
         """
         response = await self._client.request_async("POST", self._messages_url, data=form)
         if not 200 <= response.status_code < 300:
