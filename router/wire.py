@@ -6,11 +6,10 @@ are generated from these models, so a description here is a description there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -27,12 +26,12 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import to_json
 
 from channels.address import AddressError, parse_recipient
 from channels.model import Category, ChannelName, Lane, OnUnknown, Recipient
 from channels.reasons import Reason
 from policies.model import RoutingRequest, TemplateRequest
+from router.fingerprints import fingerprint_of
 from router.subjects import NAME, NOTIFICATION_ID
 
 MAX_METADATA_BYTES = 2048
@@ -157,16 +156,6 @@ class TemplateContent(Strict):
             raise ValueError("language goes with name")
         return self
 
-    def said(self) -> dict[str, Any]:
-        """What the publisher said, sorted by name."""
-        said = {
-            "content_sid": self.content_sid,
-            "language": self.language,
-            "name": self.name,
-            "variables": dict(sorted(self.variables.items())) or None,
-        }
-        return {name: value for name, value in said.items() if value is not None}
-
 
 class ContentModel(Strict):
     """What to say: at least one of text, media and template."""
@@ -218,36 +207,7 @@ class Notification(Strict):
 
     def fingerprint(self) -> str:
         """Equal for equal content, however it was written; stored for as long as the log, so its form is versioned."""
-        said = self._said()
-        canonical = to_json(said)
-        if not canonical.isascii() or b"\x7f" in canonical:
-            # The form was laid down by json.dumps, which writes these characters as escapes.
-            canonical = json.dumps(said, separators=(",", ":")).encode()
-        return "1:" + hashlib.sha256(canonical).hexdigest()[:32]
-
-    def _said(self) -> dict[str, Any]:
-        """What the publisher said, without what is the default anyway, sorted by name.
-
-        What is equal is written equally: one number in two spellings, one moment in two offsets.
-        """
-        content, template = self.content, self.content.template
-        said = {
-            "category": None if self.category is Category.TRANSACTIONAL else self.category.value,
-            "channel": self.channel,
-            "content": {
-                **({"media": content.media} if content.media else {}),
-                **({"template": template.said()} if template else {}),
-                **({"text": content.text} if content.text is not None else {}),
-            },
-            "expires_at": str(self.expires_at.astimezone(UTC)) if self.expires_at else None,
-            "id": self.id,
-            "metadata": dict(sorted(self.metadata.items())) or None,
-            "on_unknown": self.on_unknown.value if self.on_unknown else None,
-            "recipient": self.recipient().address,
-            "send_at": str(self.send_at.astimezone(UTC)) if self.send_at else None,
-            "timezone": self.timezone,
-        }
-        return {name: value for name, value in said.items() if value is not None}
+        return fingerprint_of(self)
 
     def recipient(self) -> Recipient:
         """Who it goes to. Raises `InvalidNotificationError` that names `to`."""

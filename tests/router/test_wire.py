@@ -171,7 +171,7 @@ def test_a_fingerprint_is_the_same_for_ever(given_fields: dict[str, object]) -> 
 
 
 def test_no_field_is_left_out_of_the_fingerprint() -> None:
-    """A new field belongs into `Notification._said`, and then into the strategy above."""
+    """A new field belongs into `router.fingerprints`, and then into the strategy above."""
     assert set(Notification.model_fields) == {
         "id",
         "to",
