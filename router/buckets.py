@@ -145,6 +145,7 @@ class Mirror(Generic[V]):
         """Our own write is known at once, before it comes back."""
         if revision > self._sequence and self._entries.get(key, (b"", 0))[1] < revision:
             self._entries[key] = (value, revision)
+            self.changes += 1
 
     def drop(self, key: str, revision: int) -> None:
         """Our own deletion is known at once."""
