@@ -48,7 +48,6 @@ class Listener:
         config = uvicorn.Config(
             app,
             lifespan="off",
-            http="h11",  # it bounds the head of a request; httptools would keep whatever a stranger sends
             log_config=None,
             access_log=False,
             server_header=False,
