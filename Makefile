@@ -33,7 +33,7 @@ check: $(STAMP)  ## lint, types, architecture
 	$(BIN)/lint-imports
 
 lock:  ## resolve the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev --group bench \
 		--no-header pyproject.toml -o requirements.lock
 
 clean:  ## remove what was installed and cached

@@ -13,9 +13,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +24,11 @@ import nats
 from nats.js.errors import KeyNotFoundError, NoKeysError
 
 from bench.cluster import Cluster
-from bench.measure import Meter, memory
+from bench.measure import Meter, memory, program
 from bench.peers import floor
-from bench.processes import Process, held
+from bench.processes import Process, free_port, held, running
 from bench.stub import Stub
-from bench.traffic import SUBJECT, Course, bodies
+from bench.traffic import SUBJECT, Course, JetStreamCourse, bodies, until_finished
 from router.embedded import EmbeddedNats
 from router.leases import ranked
 from router.topology import SENDERS
@@ -98,7 +99,7 @@ class Pointsman:
             async with (
                 Stub(directory) as stub,
                 Cluster(config=self.config, routers=self._routers, provider=stub.url, nodes=self._nodes) as cluster,
-                Course(cluster.nats_urls, "DELIVERIES", "deliveries.*.accepted.>") as course,
+                JetStreamCourse(cluster.nats_urls, SUBJECT, "DELIVERIES", "deliveries.*.accepted.>") as course,
             ):
                 await until_shared(cluster)
                 pids = {
@@ -106,7 +107,7 @@ class Pointsman:
                     "broker": cluster.nats_pids,
                     "provider": [stub.pid],
                 }
-                return await run_course(course, SUBJECT, stub, pids, count)
+                return await run_course(course, stub, pids, count)
 
 
 class Floor:
@@ -124,13 +125,71 @@ class Floor:
                 await connection.close()
                 command = [sys.executable, "-m", "bench.peers.floor", server.url, stub.url]
                 worker = Process("floor", command, directory / "floor.log")
-                await worker.start()
-                try:
-                    async with Course([server.url], floor.EVENTS, floor.OUTCOMES) as course:
-                        pids = {"workers": [worker.pid], "broker": [server.pid], "provider": [stub.pid]}
-                        return await run_course(course, floor.SUBJECT, stub, pids, count)
-                finally:
-                    await worker.stop()
+                async with (
+                    running(worker),
+                    JetStreamCourse([server.url], floor.SUBJECT, floor.EVENTS, floor.OUTCOMES) as course,
+                ):
+                    pids = {"workers": [worker.pid], "broker": [server.pid], "provider": [stub.pid]}
+                    return await run_course(course, stub, pids, count)
+
+
+class CeleryRecipe:
+    """`bench/peers/celery_recipe.py`, where Redis and the group `bench` are installed."""
+
+    def __init__(self, processes: int) -> None:
+        """`processes` of its pool."""
+        self.name = f"Celery, {processes} processes"
+        self._processes = processes
+
+    @property
+    def missing(self) -> str | None:
+        """What has to be installed first."""
+        if find_spec("celery") is None:
+            return "celery is not installed: pip install --group bench"
+        if program("redis-server") is None:
+            return "there is no redis-server: apt-get install redis-server"
+        return None
+
+    async def lap(self, count: int) -> Lap:
+        """One backlog."""
+        from bench.peers import celery_recipe as recipe  # noqa: PLC0415 - a group of its own
+
+        with workspace() as directory:
+            port = free_port()
+            broker = f"redis://127.0.0.1:{port}/0"
+            # Kept in memory alone, without a log on disk: the fastest that Redis can be.
+            options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+            server = program("redis-server")
+            assert server is not None
+            redis = Process("redis", [server, *options, "--dir", str(directory)], directory / "redis.log")
+            async with Stub(directory) as stub, running(redis):
+                worker = Process(
+                    "celery",
+                    recipe.command(self._processes),
+                    directory / "celery.log",
+                    recipe.environ(broker, stub.url),
+                )
+                async with running(worker):
+                    pids = {"workers": [worker.pid], "broker": [redis.pid], "provider": [stub.pid]}
+                    return await run_course(_CeleryCourse(broker, stub), stub, pids, count)
+
+
+class _CeleryCourse:
+    """Tasks go in; what comes out is seen by the provider alone."""
+
+    def __init__(self, broker: str, stub: Stub) -> None:
+        self._broker = broker
+        self._stub = stub
+
+    async def publish(self, bodies: Iterable[bytes]) -> None:
+        """A task for each."""
+        from bench.peers import celery_recipe as recipe  # noqa: PLC0415 - a group of its own
+
+        await asyncio.to_thread(recipe.publish, self._broker, bodies)
+
+    async def finished(self) -> int:
+        """What was sent."""
+        return await self._stub.count()
 
 
 def bench_config(senders: int, in_flight: int, log_level: str = "info") -> dict[str, Any]:
@@ -152,16 +211,16 @@ def bench_config(senders: int, in_flight: int, log_level: str = "info") -> dict[
     }
 
 
-async def run_course(course: Course, subject: str, stub: Stub, pids: Mapping[str, Sequence[int]], count: int) -> Lap:
+async def run_course(course: Course, stub: Stub, pids: Mapping[str, Sequence[int]], count: int) -> Lap:
     """Warm up, build the backlog before standing workers, let them go, wait for the last outcome."""
     warm = min(WARM, count)
-    await course.publish(bodies(warm, "warm"), subject)
-    await course.until_finished(warm, within=_PATIENCE)
+    await course.publish(bodies(warm, "warm"))
+    await until_finished(course, warm, within=_PATIENCE)
     backlog, sent = bodies(count, "n"), await stub.count()
     with held(pids["workers"]):
-        await course.publish(backlog, subject)
+        await course.publish(backlog)
         meter, started = Meter(pids), time.monotonic()
-    await course.until_finished(warm + count, within=max(_PATIENCE, count / _SLOWEST))
+    await until_finished(course, warm + count, within=max(_PATIENCE, count / _SLOWEST))
     seconds, cpu = time.monotonic() - started, meter.taken()
     held_memory = sum(map(memory, pids["workers"]))
     return Lap(count, seconds, cpu, held_memory, await stub.count() - sent)

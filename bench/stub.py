@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import shutil
 import signal
 import sys
 import time
@@ -23,6 +22,7 @@ from urllib.parse import parse_qs
 import aiohttp
 import uvloop
 
+from bench.measure import program
 from bench.processes import Process, free_port
 
 #: As long as Twilio's own answer; the SID is put in.
@@ -88,7 +88,7 @@ class Stub:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._record = record
-        self._nginx = None if own or record else find_nginx()
+        self._nginx = None if own or record else program("nginx")
         self._asked = 0
         self._directory = directory
         self._process: Process | None = None
@@ -154,11 +154,6 @@ class Stub:
         answer = ANSWER % "$request_id"
         config.write_text(_NGINX.format(directory=self._directory, port=self.port, answer=answer))
         return [self._nginx, "-c", str(config), "-e", str(self._directory / "nginx.err")]
-
-
-def find_nginx() -> str | None:
-    """Where the system has it; it is not always on the PATH of a user."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
 class _Provider:

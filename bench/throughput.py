@@ -18,10 +18,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.contenders import Contender, Floor, Lap, Pointsman
+from bench.contenders import CeleryRecipe, Contender, Floor, Lap, Pointsman
 from bench.measure import show, spread
 
 _MEGA = 1024 * 1024
+_CELERY_SHARE = 5
 
 
 def contenders(options: argparse.Namespace) -> list[tuple[Contender, int]]:
@@ -33,6 +34,8 @@ def contenders(options: argparse.Namespace) -> list[tuple[Contender, int]]:
         "pointsman": [(one, count)],
         "pointsman-2": [(two, count)],
         "floor": [(Floor(), count)],
+        # A fraction of the work takes it as long, and its rate does not depend on how much there is.
+        "celery": [(CeleryRecipe(processes), max(1, count // _CELERY_SHARE)) for processes in (2, 8)],
     }
     return [each for name in options.only or everybody for each in everybody[name]]
 
@@ -94,14 +97,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--notifications", type=int, default=10_000, help="in one backlog (default 10000)")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts (default 5)")
-    parser.add_argument("--only", action="append", help="pointsman, pointsman-2, floor; may be given several times")
+    parser.add_argument(
+        "--only", action="append", help="pointsman, pointsman-2, floor, celery; may be given several times"
+    )
     parser.add_argument("--senders", type=int, default=1, help="of the one router (default 1)")
     parser.add_argument("--in-flight", type=int, default=64, help="requests at a time, in all (default 64)")
     parser.add_argument("--log-level", default="info", help="of the routers (default info, as shipped)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    laps = asyncio.run(measure(contenders(options), options.rounds))
-    show(options, as_report(laps), rows(laps))
+    field = contenders(options)
+    laps = asyncio.run(measure(field, options.rounds))
+    skipped = {contender.name: contender.missing for contender, _ in field if contender.missing is not None}
+    show(options, {**as_report(laps), "skipped": skipped}, rows(laps))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import nats
 from nats.aio.client import Client
@@ -37,18 +37,38 @@ def number(index: int) -> str:
     return f"+1202{2_000_000 + index % 8_000_000}"
 
 
-class Course:
-    """One stream to publish into, one kind of outcome to wait for."""
+class Course(Protocol):
+    """Where notifications go in and outcomes come out."""
 
-    def __init__(self, urls: list[str], outcomes: str, finish: str) -> None:
+    async def publish(self, bodies: Iterable[bytes]) -> None:
+        """All of them, each acknowledged."""
+
+    async def finished(self) -> int:
+        """Outcomes so far."""
+
+
+async def until_finished(course: Course, count: int, within: float, every: float = 0.05) -> None:
+    """Wait for so many; `TimeoutError` with how far it came."""
+    deadline = time.monotonic() + within
+    while (so_far := await course.finished()) < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{so_far} of {count} after {within:.0f} s")
+        await asyncio.sleep(every)
+
+
+class JetStreamCourse:
+    """One subject to publish to, one kind of outcome to wait for."""
+
+    def __init__(self, urls: list[str], subject: str, outcomes: str, finish: str) -> None:
         """`outcomes`: the stream that they are in, which is there already; `finish`: the filter that counts them."""
         self._urls = urls
+        self._subject = subject
         self._outcomes = outcomes
         self._finish = finish
         self._client: Client | None = None
         self._consumer = ""
 
-    async def __aenter__(self) -> Course:
+    async def __aenter__(self) -> JetStreamCourse:
         self._client = await nats.connect(self._urls, max_reconnect_attempts=-1, pending_size=64 * 1024 * 1024)
         # A consumer that nobody pulls from: the server counts what waits for it, at no cost for anybody.
         config = {
@@ -68,7 +88,7 @@ class Course:
         assert self._client is not None
         await self._client.close()
 
-    async def publish(self, bodies: Iterable[bytes], subject: str = SUBJECT) -> None:
+    async def publish(self, bodies: Iterable[bytes]) -> None:
         """All of them, each acknowledged."""
         assert self._client is not None
         js = self._client.jetstream(timeout=10)
@@ -78,20 +98,12 @@ class Course:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
-            pending.add(asyncio.create_task(js.publish(subject, each)))
+            pending.add(asyncio.create_task(js.publish(self._subject, each)))
         await asyncio.gather(*pending)
 
     async def finished(self) -> int:
         """Outcomes since this was opened."""
         return int((await self._api(f"CONSUMER.INFO.{self._outcomes}.{self._consumer}", {}))["num_pending"])
-
-    async def until_finished(self, count: int, within: float, every: float = 0.05) -> None:
-        """Wait for so many; `TimeoutError` with how far it came."""
-        deadline = time.monotonic() + within
-        while (so_far := await self.finished()) < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{so_far} of {count} after {within:.0f} s")
-            await asyncio.sleep(every)
 
     async def _api(self, subject: str, request: object) -> dict[str, Any]:
         assert self._client is not None

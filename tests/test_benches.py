@@ -11,6 +11,8 @@ import pytest
 
 from bench.measure import percentile, table
 
+OWN = {"pointsman, 1 router", "pointsman, 2 routers", "bare floor, 1 process"}
+
 pytestmark = [pytest.mark.slow, pytest.mark.nats, pytest.mark.e2e]
 
 
@@ -25,11 +27,19 @@ async def run(bench: str, *arguments: str) -> Any:
 
 async def test_throughput_counts_every_notification_once() -> None:
     report = await run("throughput", "--notifications", "50", "--rounds", "1")
-    assert {"pointsman, 1 router", "pointsman, 2 routers", "bare floor, 1 process"} <= set(report["contenders"])
+    taken, peers = set(report["contenders"]), {"Celery, 2 processes", "Celery, 8 processes"}
+    assert taken | set(report["skipped"]) == OWN | peers
+    assert taken >= OWN
     for figures in report["contenders"].values():
         assert figures["sent_per_notification"] == 1
         assert figures["per_second"]["median"] > 0
     assert report["machine"]["commit"]
+
+
+async def test_webhooks_store_what_is_signed_and_refuse_what_is_forged() -> None:
+    report = await run("webhooks", "--messages", "40", "--rounds", "1", "--forged", "0.5")
+    counts = {share: (figures["stored"], figures["forged"]) for share, figures in report["runs"].items()}
+    assert counts == {"0.0": (80, 0), "0.5": (80, 80)}
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100)])
