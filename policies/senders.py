@@ -171,7 +171,7 @@ def _breadth(sender: Sender) -> float:
 
 def _why(tier: Sequence[Sender], following: Sequence[Sender] | None, channel: ChannelName) -> str:
     if len(tier) > 1:
-        return f"this recipient's share among equals ({', '.join(sender.name for sender in tier)})"
+        return f"of the equals {', '.join(sender.name for sender in tier)} the one that falls to this recipient"
     if following is None:
         return f"the only one that can serve this country on {channel}"
     return f"before '{following[0].name}', because its country list is more specific"

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from channels.address import zones_of
 from channels.model import Lane
 from channels.registry import PluginError, discover
 from policies.engine import decide
@@ -87,4 +88,5 @@ def _decide(settings: Settings, question: Question) -> Mapping[str, Any]:
         request = notification.as_request(question.source, question.lane)
     except (PluginError, PolicyFileError, InvalidNotificationError) as exc:
         raise CommandError(str(exc)) from None
-    return decision_as_dict(decide(request, RecipientFacts(), policy, utc_now()))
+    facts = RecipientFacts(timezones=zones_of(request.recipient))  # what the number itself tells
+    return decision_as_dict(decide(request, facts, policy, utc_now()))

@@ -133,7 +133,9 @@ def decision_lines(decision: Mapping[str, Any]) -> Iterator[Text]:
     for number, step in enumerate(decision["plan"], 1):
         head = f"{number}. {step['channel']}/{step['form']} from {step['sender']}"
         yield Text(f"{head}: {step['because']}" if step.get("because") else head)
-    known = ", ".join(f"{name} {value}" for name, value in decision["facts"].items() if value not in (None, "", [], {}))
+        if number < len(decision["plan"]) and (moves := _moves_on(step)):
+            yield Text(f"   then {moves}", "dim")
+    known = ", ".join(f"{name} {_plain(value)}" for name, value in decision["facts"].items() if value or value is False)
     if known:
         yield Text(f"known: {known}", "dim")
     for entry in decision["trace"]:
@@ -143,8 +145,24 @@ def decision_lines(decision: Mapping[str, Any]) -> Iterator[Text]:
 
 def outcome_line(decision: Mapping[str, Any]) -> Text:
     """What was decided, in one line."""
-    parts = [decision["reason"], decision.get("message") or "", f"until {decision['until']}" * bool(decision["until"])]
+    parts = [decision["reason"], f"until {decision['until']}" * bool(decision["until"])]
     line = Text.assemble((decision["outcome"], _STYLES.get(decision["outcome"], "bold")))
     said = ", ".join(part for part in parts if part and part != decision["outcome"])
     line.append(f" ({said})" if said else "")
-    return line.append(f", policy {decision['policy']}", "dim")
+    line.append(f", policy {decision['policy']}", "dim")
+    message = "to be sent at once" if decision["plan"] else decision.get("message")
+    return line.append(f": {message}" if message else "")
+
+
+def _moves_on(step: Mapping[str, Any]) -> str:
+    """What leads from this step to the next one, where the policy says more than that it fails."""
+    silence = f"after {step['silence']:g} s without a delivery" if step.get("silence") else ""
+    failures = f"after {', '.join(step['on'])}" if step.get("on") else ""
+    return " or ".join(part for part in (silence, failures) if part)
+
+
+def _plain(value: object) -> str:
+    """A list or table of facts without the marks of a program."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
+    return " ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)

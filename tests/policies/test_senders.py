@@ -96,7 +96,7 @@ class TestEquals:
         assert first(pool, known=facts(("sender:a",))).sender == "spare"
 
     def test_it_is_said_that_it_is_a_share(self) -> None:
-        assert "this recipient's share among equals (a, b)" in first(policy(A, B)).because
+        assert "of the equals a, b the one that falls to this recipient" in first(policy(A, B)).because
 
     def test_a_more_specific_list_comes_before_any_share(self) -> None:
         narrow = a_sender("narrow", SenderKind.LONG_CODE, SMS, countries=frozenset({"US"}), weight=0)

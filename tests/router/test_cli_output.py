@@ -95,7 +95,13 @@ DECISION = {
     "until": None,
     "policy": "2026-11-01+abc",
     "plan": [{"channel": "sms", "form": "text", "sender": "us-main", "because": "the country is US"}],
-    "facts": {"country": "US", "session": None, "media": 0},
+    "facts": {
+        "country": "US",
+        "session": None,
+        "media": 0,
+        "sessions": {"wa": "2026-11-20T12:00:00Z"},
+        "variables": ["1", "2"],
+    },
     "trace": [
         {"rule": "guard.suppression", "matched": False, "because": "no opt-out is on record"},
         {"rule": "route.text-us-ca", "matched": True, "because": "it applies"},
@@ -106,24 +112,38 @@ DECISION = {
 def test_a_decision_is_told_in_sentences() -> None:
     assert [line.plain for line in decision_lines(DECISION)] == [
         "1. sms/text from us-main: the country is US",
-        "known: country US, media 0",
+        "known: country US, sessions wa 2026-11-20T12:00:00Z, variables 1 2",
         "○ guard.suppression: no opt-out is on record",
         "● route.text-us-ca: it applies",
+    ]
+
+
+def test_a_plan_says_what_leads_from_step_to_step() -> None:
+    first = {"channel": "whatsapp", "form": "text", "sender": "wa", "silence": 120.0, "on": ["undelivered", "failed"]}
+    last = {"channel": "sms", "form": "text", "sender": "us-main", "silence": 60.0}
+    lines = decision_lines({**DECISION, "plan": [first, last], "facts": {}, "trace": []})
+    assert [line.plain for line in lines] == [
+        "1. whatsapp/text from wa",
+        "   then after 120 s without a delivery or after undelivered, failed",
+        "2. sms/text from us-main",
     ]
 
 
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, "routed, policy 2026-11-01+abc"),
-        ({"outcome": "suppressed", "reason": "opted_out"}, "suppressed (opted_out), policy 2026-11-01+abc"),
+        ({}, "routed, policy 2026-11-01+abc: to be sent at once"),
         (
-            {"outcome": "deferred", "reason": "scheduled", "until": AT},
+            {"outcome": "suppressed", "reason": "opted_out", "plan": []},
+            "suppressed (opted_out), policy 2026-11-01+abc",
+        ),
+        (
+            {"outcome": "deferred", "reason": "scheduled", "until": AT, "plan": []},
             f"deferred (scheduled, until {AT}), policy 2026-11-01+abc",
         ),
         (
-            {"outcome": "rejected", "reason": "no_route", "message": "no step can work"},
-            "rejected (no_route, no step can work), policy 2026-11-01+abc",
+            {"outcome": "rejected", "reason": "no_route", "message": "no step can work", "plan": []},
+            "rejected (no_route), policy 2026-11-01+abc: no step can work",
         ),
     ],
 )
