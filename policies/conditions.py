@@ -27,7 +27,7 @@ class Condition:
     """One key of `when` or `unless`."""
 
     key: str
-    read: Read  #: the value looked at, hashable
+    read: Read  #: the value looked at, hashable; an attrgetter is one of the attribute called `key`
     holds: Callable[[Any], bool]  #: whether this value is wanted
     seen: Callable[[Any], str]  #: this value in words
     others: str = ""  #: the wanted values, where the value alone does not tell them: ", not US or CA"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from channels.model import ChannelName, Form, Sender
@@ -95,7 +96,7 @@ class Routes:
                 steps.append(found)
             else:
                 obstacles.append(found)
-            trace.append(TraceEntry(f"{route.rule}.{channel}", isinstance(found, Step), found.because))
+            trace.append(_tried(route.rule, channel, isinstance(found, Step), found.because))
         return steps, obstacles
 
 
@@ -131,7 +132,6 @@ def _judge(
     rule: str, when: tuple[Condition, ...], unless: tuple[Condition, ...] | None
 ) -> Callable[[Situation], TraceEntry]:
     """Whether the route applies. The same values have the same answer, so the sentence is made once for each."""
-    reads = tuple(condition.read for condition in (*when, *(unless or ())))
 
     @lru_cache(maxsize=_REMEMBERED)
     def entry(*values: Any) -> TraceEntry:
@@ -139,7 +139,23 @@ def _judge(
         applies, because = _applies(list(zip(when, within, strict=True)), list(zip(unless or (), without, strict=True)))
         return TraceEntry(rule, applies, because)
 
-    return lambda situation: entry(*[read(situation) for read in reads])
+    return _asking((*when, *(unless or ())), entry)
+
+
+def _asking(conditions: Sequence[Condition], entry: Callable[..., TraceEntry]) -> Callable[[Situation], TraceEntry]:
+    """Read the values and look the sentence up; in one step where all of them just stand in the situation."""
+    reads = [condition.read for condition in conditions]
+    match reads:
+        case []:
+            always = entry()
+            return lambda _situation: always
+        case [read]:
+            return lambda situation: entry(read(situation))
+        case _ if all(isinstance(read, attrgetter) for read in reads):
+            together = attrgetter(*(condition.key for condition in conditions))
+            return lambda situation: entry(*together(situation))
+        case _:
+            return lambda situation: entry(*[read(situation) for read in reads])
 
 
 _Looked = list[tuple[Condition, Any]]  # conditions with the values that they read
@@ -162,6 +178,12 @@ def _seen(looked: _Looked) -> str:
     return ", ".join([condition.seen(value) for condition, value in looked])
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _tried(rule: str, channel: ChannelName, works: bool, because: str) -> TraceEntry:
+    return TraceEntry(f"{rule}.{channel}", works, because)
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def _not_pinned(rule: str, channel: ChannelName | None, pin: ChannelName | None) -> TraceEntry:
     if channel is None:
         return TraceEntry(f"{rule}.{doc.PINNED}", False, "the notification pins no channel")

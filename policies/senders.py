@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby, zip_longest
 from typing import Generic, TypeVar
+from zlib import crc32
 
 from channels.model import MMS, SMS, WHATSAPP, ChannelName, Recipient, Sender, SenderKind
 
@@ -183,7 +184,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _ranked(tiers: Iterable[Sequence[Candidate]], address: str) -> Iterable[Candidate]:
-    recipient = _hash(address)
+    recipient = crc32(address.encode())
     for tier in tiers:
         yield from tier if len(tier) == 1 else sorted(tier, key=lambda each: _draw(each, recipient))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 
 from channels.model import MMS, SMS, WHATSAPP, ChannelCapabilities, ChannelName, Form
 from channels.reasons import Reason
@@ -51,6 +51,9 @@ Fit = Callable[[Option, Situation, tuple[Candidate, ...]], Step | Obstacle]
 
 #: Of several obstacles, the one whose removal helps most.
 _MOST_HELPFUL = (Reason.TOO_LONG, Reason.TEMPLATE_UNKNOWN, Reason.SESSION_CLOSED, Reason.NOT_ON_CHANNEL)
+
+#: Steps that are made once.
+_REMEMBERED = 4096
 
 _TEXT_FITS = "the text fits"
 _MEDIA_FITS = "media arrives as media here"
@@ -146,7 +149,12 @@ def _fit(
         if isinstance(step, Step):
             return step
         obstacles.append(step)
-    telling = [each for each in obstacles if each is not _NO_MEDIA and each is not _LOSES_MEDIA] or obstacles
+    return obstacles[0] if len(obstacles) == 1 else _together(*obstacles)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _together(*obstacles: Obstacle) -> Obstacle:
+    telling = [each for each in obstacles if each not in (_NO_MEDIA, _LOSES_MEDIA)] or list(obstacles)
     if len(telling) == 1:
         return telling[0]
     return Obstacle(most_helpful(telling), "; ".join(dict.fromkeys([obstacle.because for obstacle in telling])))
@@ -210,8 +218,8 @@ def _template(option: Option, situation: Situation, senders: tuple[Candidate, ..
         return obstacle
     sender = senders[0]
     why = "no session is open, so " if option.capabilities.needs_session and situation.session != "open" else ""
-    because = f"{why}{chosen.because}; {sender.because}"
-    return Step(option.channel, Form.TEMPLATE, sender.name, chosen.what, chosen.language, because)
+    because = f"{why}{chosen.because}" if why else chosen.because
+    return _step(option.channel, Form.TEMPLATE, sender.name, chosen.what, chosen.language, because, sender.because)
 
 
 def _missing(option: Option, situation: Situation) -> str:
@@ -249,7 +257,15 @@ def _free_form(
     if option.capabilities.needs_session:
         return _in_session(option, situation, senders, form, why)
     sender = senders[0]
-    return Step(option.channel, form, sender.name, because=f"{why}; {sender.because}")
+    return _step(option.channel, form, sender.name, None, None, why, sender.because)
+
+
+# All of it is configured, so the same few steps are made again and again. A frozen value takes its time to make.
+@lru_cache(maxsize=_REMEMBERED)
+def _step(
+    channel: ChannelName, form: Form, sender: str, content_sid: str | None, language: str | None, why: str, whose: str
+) -> Step:
+    return Step(channel, form, sender, content_sid, language, f"{why}; {whose}")
 
 
 @cache
