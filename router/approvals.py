@@ -15,7 +15,9 @@ import structlog
 
 from channels.errors import SendError
 from channels.port import TemplateCatalog, TemplateReport
-from router.buckets import Mirror
+from router import topology
+from router.buckets import Bucket, Mirror
+from router.jetstream import JetStream
 from router.settings import TemplateSettings
 from router.tasks import keep_running
 
@@ -81,6 +83,14 @@ class Approvals:
 def _written(report: TemplateReport) -> bytes:
     row = {"approved": report.approved, "state": report.state, "variables": sorted(report.variables)}
     return json.dumps(row).encode()
+
+
+async def kept_reports(js: JetStream, prefix: str) -> dict[str, TemplateReport]:
+    """What is kept, read at this moment: for whoever follows no changes."""
+    bucket = Bucket(js, prefix + topology.POLICY)
+    stored = await js.last_of_each(bucket.stream, bucket.subject(f"{_PREFIX}*"))
+    cut = len(bucket.subject(""))
+    return reports_in({each.subject[cut:]: each.body for each in stored})
 
 
 def reports_in(stored: Mapping[str, bytes]) -> dict[str, TemplateReport]:

@@ -222,6 +222,7 @@ class Intake:
             reason=happening.reason,
             channel=happening.channel,
         )
+        log.debug("intake.trace", **incoming.keys, decision=happening.decision)
         if snapshot.plan:
             await self._hand_over(incoming, story)
         elif snapshot.until is not None:

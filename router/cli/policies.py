@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import timedelta
@@ -14,12 +14,14 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
+from channels.port import TemplateReport
 from channels.registry import PluginError, discover
 from policies import document
 from policies.check import Finding, Severity, check
 from policies.diff import Change, DiffReport, Recorded, diff, recorded_from_event
-from policies.engine import Policy, compile_policy
+from policies.engine import compile_policy
 from policies.world import World
+from router.approvals import kept_reports
 from router.cli.client import connected, require_stream
 from router.cli.configuration import load_settings
 from router.cli.errors import CommandError
@@ -28,7 +30,7 @@ from router.cli.output import console, print_json, table
 from router.clock import utc_now
 from router.jetstream import JetStream
 from router.policy import world_of
-from router.settings import NatsSettings, Settings
+from router.settings import Settings
 from router.subjects import DELIVERIES, delivery
 
 #: Statuses of the events that carry a decision.
@@ -81,11 +83,11 @@ def read(file: Path | None) -> tuple[str, str]:
         raise CommandError(f"{file}: not UTF-8") from None
 
 
-def _world(settings: Settings) -> World:
+def _world(settings: Settings, reports: Mapping[str, TemplateReport] | None = None) -> World:
     if not settings.senders:
         raise CommandError("the configuration has no senders, so no step of a policy can work: give --config")
     try:
-        return world_of(settings, discover())
+        return world_of(settings, discover(), reports or {})
     except PluginError as exc:
         raise CommandError(str(exc)) from None
 
@@ -97,10 +99,11 @@ def diff_policy(
     settings, _ = load_settings(config, nats)
     name, text = read(other)
     try:
-        policy = compile_policy(document.load(text, name), _world(settings))
+        loaded = document.load(text, name)
     except document.PolicyError as exc:
         raise CommandError(str(exc)) from None
-    report = asyncio.run(_compare(settings.nats, policy, back, limit))
+    _world(settings)  # whether there can be one, before anything is connected to
+    report = asyncio.run(_compare(settings, loaded, back, limit))
     if report.decided == limit:
         typer.echo(f"there may be more than these {limit} decisions: see --limit", err=True)
     if as_json:
@@ -113,10 +116,11 @@ def diff_policy(
         raise typer.Exit(1)
 
 
-async def _compare(settings: NatsSettings, policy: Policy, back: timedelta, limit: int) -> DiffReport:
+async def _compare(settings: Settings, other: document.PolicyDocument, back: timedelta, limit: int) -> DiffReport:
     """Decide in a thread what the loop reads, so that only so much of it is in memory at a time."""
-    async with connected(settings) as js:
+    async with connected(settings.nats) as js:
         await require_stream(js, DELIVERIES)
+        policy = compile_policy(other, _world(settings, await kept_reports(js, settings.streams.bucket_prefix)))
         async with aclosing(_batches(js, back, limit)) as batches:
             loop = asyncio.get_running_loop()
             return await asyncio.to_thread(lambda: diff(_drawn(batches, loop), policy))

@@ -10,7 +10,9 @@ from structlog.testing import capture_logs
 
 from channels.testing import until
 from channels.twilio.simulator import ContentTemplate, Faults
+from router.approvals import kept_reports
 from router.clock import utc_now
+from router.jetstream import JetStream
 from tests.integration.conftest import Start
 from tests.integration.harness import IN, JM, US, Harness
 
@@ -93,6 +95,9 @@ async def test_a_variable_that_the_provider_declares_is_asked_for_by_name(start:
     event = await harness.wait_for("n-1", "rejected")
     assert event.body["reason"] == "template_variables"
     assert harness.sent == []
+    js = JetStream(harness.client, timeout=2)
+    await js.start()
+    assert {sid: report.variables for sid, report in (await kept_reports(js, "")).items()} == {EN: frozenset({"1"})}
 
 
 async def test_while_nobody_can_be_asked_the_last_word_counts_and_without_one_it_is_approved(start: Start) -> None:
