@@ -100,6 +100,10 @@ class MemoryChannel:
         """What `fetch` and `find` say from now on."""
         self._get(provider_message_id).status = status
 
+    def status_of(self, provider_message_id: ProviderMessageId) -> DeliveryStatus:
+        """What `fetch` says now."""
+        return self._get(provider_message_id).status
+
     def _get(self, provider_message_id: ProviderMessageId) -> _Taken:
         if provider_message_id not in self._taken:
             raise ProviderRejectedError("no such message", code=404)

@@ -51,4 +51,5 @@ class Reason(StrEnum):
     NO_RECEIPT = "no_receipt"  #: `sent` is the last word of a carrier without receipts
     INTERNAL = "internal"  #: a fault of the router's own; its log says where
     STRANDED = "stranded"  #: JetStream delivers it no more
+    SILENT = "silent"  #: no delivery was reported within the step's time; it may arrive all the same
     SENDER_UNKNOWN = "sender_unknown"  #: the configuration no longer has this sender

@@ -41,6 +41,7 @@ from router.outbox import OutboxItem
 from router.pausing import Pausing
 from router.recipients import Recipients
 from router.rendering import outbound_message
+from router.silence import Silence
 from router.story import Attempt, Story
 from router.workers import LaterError
 
@@ -68,6 +69,7 @@ class Attempts:
     clock: Clock
     presence: Presence
     pausing: Pausing
+    silence: Silence
     timeout: float  #: seconds the channel may take
 
     async def make(self, item: OutboxItem) -> SendReceipt | SendError | None:
@@ -81,6 +83,7 @@ class Attempts:
             return None
         if await self.pausing.holds(item):
             return None
+        await self.silence.expect(item.source, item.notification_id, item.snapshot, item.step)
         claim = await self._claim(item)
         if claim is None:
             return None
@@ -243,7 +246,10 @@ class Attempts:
     ) -> tuple[Happening, Attempt]:
         if isinstance(outcome, SendReceipt):
             status = DeliveryStatus.SENT if outcome.last_word else DeliveryStatus.ACCEPTED
-            return self._happening(item, status, outcome), attempt.moved(status, outcome.provider_message_id)
+            happening = self._happening(item, status, outcome)
+            # An earlier attempt may have arrived late meanwhile: that was the end already.
+            happening = replace(happening, final=False) if story.snapshot.closed else happening
+            return happening, attempt.moved(status, outcome.provider_message_id)
         error = outcome.as_provider_error()
         if isinstance(outcome, OutcomeUnknownError):
             reason = Reason.CRASHED if crashed else Reason.OUTCOME_UNKNOWN

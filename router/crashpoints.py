@@ -29,6 +29,10 @@ class CrashPoint(StrEnum):
     RECONCILE_WOKEN = "reconcile.woken"  #: the schedule fired; the provider was not asked
     RECONCILE_FOUND = "reconcile.found"  #: found in the provider's list and claimed; not recorded
     RECONCILE_APPENDED = "reconcile.appended"  #: recorded; the wake-up is not acknowledged
+    SILENCE_EXPECTED = "silence.expected"  #: the timer is set; not claimed, or not recorded as accepted
+    SILENCE_WOKEN = "silence.woken"  #: the timer fired; nothing was decided
+    SILENCE_APPENDED = "silence.appended"  #: given up; the wake-up is not acknowledged
+    FOLLOW_UP_TOOK_BACK = "follow_up.took_back"  #: the earlier message was asked back; no next step is on its way
     WAKE_TAKEN = "wake.taken"  #: a schedule fired; nothing was done about it
     REPLAY_DONE = "replay.done"  #: a dead letter was given back; not marked so
 

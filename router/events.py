@@ -28,6 +28,7 @@ class Happening:
     status: str
     occurred_at: datetime
     final: bool = False
+    late: bool = False  #: it arrived after it had been given up
     channel: str = NO_CHANNEL
     form: str | None = None
     attempt: int = 0
@@ -64,6 +65,7 @@ def body_of(about: About, happening: Happening, identity: str, recorded_at: date
             "metadata": about.metadata,
             "status": happening.status,
             "final": happening.final,
+            "late": happening.late,
             "channel": happening.channel,
             "form": happening.form,
             "attempt": happening.attempt,

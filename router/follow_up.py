@@ -25,6 +25,7 @@ from router.ledger import ConflictError, Ledger
 from router.moves import GiveUpMove, RetryMove, StepMove, read_move
 from router.outbox import Outbox
 from router.reconcile import Reconcile
+from router.silence import Silence
 from router.story import Attempt, Story
 from router.timers import Kind, Timers
 
@@ -40,6 +41,7 @@ class FollowUp:
     outbox: Outbox
     timers: Timers
     reconcile: Reconcile
+    silence: Silence
     clock: Clock
 
     async def on_message(self, msg: Msg) -> None:
@@ -74,6 +76,9 @@ class FollowUp:
                 headers = item.headers()
                 await self.timers.schedule(Kind.RETRY, item.source, item.notification_id, at, item.body, headers)
             case StepMove(step):
+                if attempt.given_up:
+                    await self.silence.take_back(story, attempt)
+                    reached(CrashPoint.FOLLOW_UP_TOOK_BACK)
                 await self.outbox.put(await self.archive.item(story, step, attempt.number + 1))
             case GiveUpMove(reason):
                 await self._end(story, event, reason)

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
+from datetime import datetime
 
 from router import subjects
 from router.clock import Clock, parse_time
@@ -48,6 +49,13 @@ class Ledger:
         if newest is None:
             return Story(source, notification_id)
         return story_at(newest, source, notification_id)
+
+    async def accepted_at(self, source: str, notification_id: str, attempt: int) -> datetime | None:
+        """When the newest acceptance was stored, by the server's clock; None where it is not this attempt's."""
+        newest = await self._js.last(subjects.DELIVERIES, subjects.delivery(source, "accepted", "*", notification_id))
+        if newest is None or json.loads(newest.body)["attempt"] != attempt:
+            return None
+        return parse_time(newest.time)
 
     async def append(self, about: About, happening: Happening, snapshot: Snapshot, *, after: int) -> Story:
         """Append one event that follows the one at sequence `after` (0: it is the first).

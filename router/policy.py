@@ -71,9 +71,5 @@ def compiled(text: str | None, name: str, world: World, switches: Iterable[Pause
 
 def _not_carried_out(chosen: document.PolicyDocument) -> list[str]:
     """What a policy can say and the router would pass over in silence: refused, since nobody would notice."""
-    steps = [step for route in chosen.routes for step in route.plan]
-    asked = {
-        "guards.frequency": bool(chosen.guards.frequency),
-        "routes.plan.within": any(step.within is not None for step in steps),
-    }
+    asked = {"guards.frequency": bool(chosen.guards.frequency)}
     return [name for name, there in asked.items() if there]

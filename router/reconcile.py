@@ -34,6 +34,7 @@ from router.ledger import ConflictError, Ledger
 from router.outbox import OutboxItem
 from router.rendering import outbound_message
 from router.settings import ReconcileSettings
+from router.silence import Silence
 from router.story import Attempt, Snapshot, Story
 from router.timers import Kind, Timers
 
@@ -56,6 +57,7 @@ class Reconcile:
     timers: Timers
     dead_letters: DeadLetters
     attribution: Attribution
+    silence: Silence
     channels: Mapping[ChannelName, Channel]
     senders: Mapping[str, Sender]
     hasher: Hasher
@@ -135,6 +137,7 @@ class Reconcile:
             provider_message_id=found.provider_message_id,
             provider_status=found.provider_status,
         )
+        await self.silence.expect(story.source, story.notification_id, story.snapshot, attempt.step)
         await self._append(story, item, happening, moved)
         log.info("reconcile.found", **_keys(item), provider_message_id=found.provider_message_id)
 

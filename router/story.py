@@ -56,16 +56,22 @@ class Attempt:
     next: str = ""
     settled: bool = False  #: its outcome stayed unknown, and `on_unknown` decided that it was not sent
     owner: str = ""  #: the process that claimed it, as `Presence` knows it
+    silent: bool = False  #: nothing was heard of it in time, so the next step runs; it may arrive all the same
 
     @property
     def guessed(self) -> bool:
         """It counts as failed because nobody knew of it, not because anybody refused it: a report overrules that."""
         return self.status is DeliveryStatus.FAILED and self.settled
 
+    @property
+    def given_up(self) -> bool:
+        """It counts as failed because nothing was heard of it: only its arrival overrules that."""
+        return self.status is DeliveryStatus.FAILED and self.silent
+
     def moved(self, status: DeliveryStatus, provider_message_id: str | None, next_move: str = "") -> Attempt:
         """After one more event."""
         known = provider_message_id or self.provider_message_id
-        return Attempt(self.number, self.step, status, self.begun, known, next_move, owner=self.owner)
+        return Attempt(self.number, self.step, status, self.begun, known, next_move, False, self.owner, self.silent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +98,20 @@ class Snapshot:
         """The attempt that was begun last."""
         return self.attempts[-1] if self.attempts else None
 
+    def after(self, step: int) -> int | None:
+        """The step of the plan that follows this one; None where it is the last."""
+        return step + 1 if step + 1 < len(self.plan) else None
+
     def tries_on(self, step: int) -> int:
         """How many attempts were made on this step of the plan."""
         return sum(attempt.step == step for attempt in self.attempts)
 
     def with_attempt(self, attempt: Attempt) -> Snapshot:
         """With this attempt begun, or moved on."""
+        return self.marking(attempt, 1)
+
+    def marking(self, attempt: Attempt, counted: int = 0) -> Snapshot:
+        """With this attempt as it is, and so many events more."""
         before, after = self.attempts[: attempt.number - 1], self.attempts[attempt.number :]
         return Snapshot(
             self.fingerprint,
@@ -105,7 +119,7 @@ class Snapshot:
             self.plan,
             (*before, attempt, *after),
             self.closed,
-            self.events + 1,
+            self.events + counted,
             self.until,
             self.refused,
             self.published,
@@ -126,7 +140,7 @@ class Snapshot:
             for step in self.plan
         ]
         attempts = [
-            [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled), a.owner]
+            [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled), a.owner, int(a.silent)]
             for a in self.attempts
         ]
         until = rfc3339(self.until) if self.until else None
@@ -155,9 +169,11 @@ class Snapshot:
 
 
 def _attempt(row: list[Any]) -> Attempt:
-    number, step, status, begun, provider_message_id, move, settled, *owner = row
+    number, step, status, begun, provider_message_id, move, settled, *later = row
     # Written before owners were kept: an attempt without one counts as abandoned.
-    return Attempt(number, step, _STATUSES[status], begun, provider_message_id, move, bool(settled), *owner)
+    owner = later[0] if later else ""
+    silent = len(later) > 1 and bool(later[1])
+    return Attempt(number, step, _STATUSES[status], begun, provider_message_id, move, bool(settled), owner, silent)
 
 
 def _step(row: list[Any]) -> Step:

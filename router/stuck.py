@@ -56,7 +56,9 @@ class Stuck:
         await self._until_old_enough(self.settings.stuck_after - age)
         story = await self.ledger.read(event["source"], event["notification_id"])
         attempt = story.snapshot.attempt(event["attempt"])
-        if attempt is None or attempt.status in TERMINAL or attempt.provider_message_id is None:
+        if attempt is None or attempt.provider_message_id is None:
+            return
+        if attempt.status in TERMINAL and not attempt.given_up:
             return
         if story.snapshot.closed and attempt.status is DeliveryStatus.SENT:
             return  # its carrier has no receipts, and that was said

@@ -27,6 +27,7 @@ from router.ledger import ConflictError, Ledger
 from router.metrics import CALLBACKS
 from router.moves import Mover
 from router.reach import Reach
+from router.silence import Silence
 from router.story import Attempt, Story
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,7 @@ class Tracking:
     mover: Mover
     consent: ConsentKeeper
     reach: Reach
+    silence: Silence
     clock: Clock
 
     async def record(self, report: StatusReport) -> Outcome:
@@ -79,7 +81,7 @@ class Tracking:
             attempt = story.snapshot.attempt(ref.attempt)
             if attempt is None or not _same_message(attempt, report):
                 return Outcome.STRANGE
-            if not advances(attempt.status, status) and not attempt.guessed:
+            if not _is_news(attempt, status):
                 return Outcome.REPEATED
             await self._heed_opt_out(story, attempt, report)
             await self._heed_reach(story, attempt, report)
@@ -124,6 +126,8 @@ class Tracking:
     async def _reveal(self, story: Story, attempt: Attempt, report: StatusReport) -> tuple[Story, Attempt]:
         """The provider speaks of it, so it was accepted: said before anything else, under the provider's id."""
         reason = Reason.RESOLVED_BY_CALLBACK if attempt.status is DeliveryStatus.UNKNOWN else None
+        if attempt.status is not DeliveryStatus.SENDING:  # else the timer was set when it was claimed
+            await self.silence.expect(story.source, story.notification_id, story.snapshot, attempt.step)
         return await self._add(story, attempt, report, DeliveryStatus.ACCEPTED, reason)
 
     async def _add(
@@ -134,6 +138,8 @@ class Tracking:
             move = self.mover.after_report(report.error, status, story.snapshot, attempt.step)
         moved = attempt.moved(status, report.provider_message_id, move)
         happening = self._happening(story, moved, report, reason)
+        if happening.late:
+            await self.silence.arrives_late(story, attempt)
         snapshot = story.snapshot.with_attempt(moved)
         snapshot = replace(snapshot, closed=snapshot.closed or happening.final)
         assert story.about is not None
@@ -144,10 +150,12 @@ class Tracking:
         if reason is None and attempt.status in ENDED_BADLY:
             reason = _reason_of(report, attempt.status)
         accepted = attempt.status is DeliveryStatus.ACCEPTED
+        late = attempt.status in ARRIVED and _was_given_up(story, attempt)
         return Happening(
             attempt.status.value,
             self._moment(story, report),
-            final=_ends(attempt.status, closed=story.snapshot.closed),
+            final=_ends(attempt.status, closed=story.snapshot.closed, late=late),
+            late=late,
             channel=step.channel,
             form=step.form.value,
             attempt=attempt.number,
@@ -166,9 +174,23 @@ class Tracking:
         return min(said, now) if said is not None and story.at is not None and said >= story.at else now
 
 
-def _ends(status: DeliveryStatus, *, closed: bool) -> bool:
+def _is_news(attempt: Attempt, status: DeliveryStatus) -> bool:
+    if attempt.given_up:
+        return status in ARRIVED  # anything else was given up already
+    return advances(attempt.status, status) or attempt.guessed
+
+
+def _was_given_up(story: Story, attempt: Attempt) -> bool:
+    """Whether the story had gone on without this attempt."""
+    latest = story.snapshot.latest
+    return attempt.silent or (latest is not None and latest.number != attempt.number)
+
+
+def _ends(status: DeliveryStatus, *, closed: bool, late: bool) -> bool:
     """A story ends once: what is learnt of an attempt that was given up comes after the end, and is none itself."""
-    return status is DeliveryStatus.READ or (not closed and status in ARRIVED | {DeliveryStatus.CANCELED})
+    if closed:
+        return status is DeliveryStatus.READ and not late
+    return status in ARRIVED | {DeliveryStatus.CANCELED}
 
 
 def _same_message(attempt: Attempt, report: StatusReport) -> bool:

@@ -10,6 +10,7 @@ from router.crashpoints import CrashPoint, reached
 from router.intake import Intake, woken
 from router.outbox import Outbox, read_item
 from router.reconcile import ATTEMPT, Reconcile
+from router.silence import Silence
 from router.timers import Kind
 
 
@@ -20,6 +21,7 @@ class Waking:
     intake: Intake
     outbox: Outbox
     reconcile: Reconcile
+    silence: Silence
 
     async def on_message(self, msg: Msg) -> None:
         """`wake.<kind>.<source>.<id>`."""
@@ -33,3 +35,5 @@ class Waking:
                 await self.outbox.put(read_item(source, notification_id, headers, msg.data))
             case Kind.RECONCILE:
                 await self.reconcile.look(source, notification_id, int(headers[ATTEMPT]))
+            case Kind.SILENCE:
+                await self.silence.look(source, notification_id)

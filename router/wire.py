@@ -349,6 +349,7 @@ class DeliveryEvent(BaseModel):
     metadata: dict[str, str]
     status: NotificationStatus | AttemptStatus
     final: bool = Field(description="nothing more will be attempted; a read may still follow a final delivered")
+    late: bool = Field(False, description="it arrived after it had been given up: another attempt may arrive too")
     channel: str = Field(description="none where no channel was chosen")
     form: Literal["text", "media", "link", "template"] | None
     attempt: int = Field(ge=0, description="0 before the first")

@@ -46,6 +46,7 @@ from router.services.dead_letters import DeadLetterDesk
 from router.services.decisions import DecisionDesk
 from router.services.recipients import RecipientDesk
 from router.settings import Settings
+from router.silence import Silence
 from router.stuck import Stuck
 from router.timers import Timers
 from router.tracing import Tracing
@@ -166,6 +167,7 @@ class Parts:
             clock=utc_now,
             presence=self.presence,
             pausing=self.pausing,
+            silence=self.silence,
             timeout=self.settings.dispatch.timeout,
         )
 
@@ -197,7 +199,7 @@ class Parts:
     @cached_property
     def tracking(self) -> Tracking:
         return self._traced(Tracking, TracedTracking)(
-            self.ledger, self.hasher, self.mover, self.consent_keeper, self.reach, utc_now
+            self.ledger, self.hasher, self.mover, self.consent_keeper, self.reach, self.silence, utc_now
         )
 
     @cached_property
@@ -220,6 +222,7 @@ class Parts:
             timers=self.timers,
             dead_letters=self.dead_letters,
             attribution=Attribution(self.js, self.bucket(topology.ATTRIBUTIONS)),
+            silence=self.silence,
             channels=self.providers.channels,
             senders=self.senders,
             hasher=self.hasher,
@@ -231,12 +234,16 @@ class Parts:
         )
 
     @cached_property
+    def silence(self) -> Silence:
+        return Silence(self.ledger, self.archive, self.timers, self.providers.channels, utc_now)
+
+    @cached_property
     def follow_up(self) -> FollowUp:
-        return FollowUp(self.ledger, self.archive, self.outbox, self.timers, self.reconcile, utc_now)
+        return FollowUp(self.ledger, self.archive, self.outbox, self.timers, self.reconcile, self.silence, utc_now)
 
     @cached_property
     def waking(self) -> Waking:
-        return Waking(self.intake, self.outbox, self.reconcile)
+        return Waking(self.intake, self.outbox, self.reconcile, self.silence)
 
     @cached_property
     def stuck(self) -> Stuck:

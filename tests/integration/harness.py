@@ -125,7 +125,8 @@ class Harness:
         self._stack = AsyncExitStack()
         self.port = self.reserve_port()
         values: dict[str, Any] = {"seed": 1, "delays": NO_DELAYS, "inbound_url": f"{self.public_url}/twilio/inbound"}
-        self.simulator = Simulator(SimulatorSettings(**values, faults=faults or Faults(), **(simulator or {})))
+        values |= {"faults": faults or Faults(), **(simulator or {})}
+        self.simulator = Simulator(SimulatorSettings(**values))
         self.routers: list[Router] = []
         self.deliveries: list[Event] = []
         self.inbound: list[Event] = []

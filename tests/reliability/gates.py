@@ -15,7 +15,7 @@ from typing import Any
 
 from channels.errors import OutcomeUnknownError, ProviderRejectedError, ProviderThrottledError, SendError
 from channels.memory import MemoryChannel, Outcome
-from channels.model import ChannelName, OutboundMessage, SendReceipt
+from channels.model import ChannelName, OutboundMessage, ProviderMessageId, SendReceipt
 from router.clock import rfc3339
 from router.jetstream import Stored
 from tests.router.store import MemoryStore
@@ -140,6 +140,10 @@ class GatedChannel(MemoryChannel):
         if await self._gates.wait(Kind.ANSWER) is not Fate.TAKEN:
             raise OutcomeUnknownError("no answer in time")
         return receipt
+
+    async def cancel(self, provider_message_id: ProviderMessageId) -> bool:
+        await self._gates.wait(Kind.STORE)
+        return await super().cancel(provider_message_id)
 
     async def find(self, message: OutboundMessage, since: datetime) -> Any:
         await self._gates.wait(Kind.STORE)

@@ -29,6 +29,15 @@ SENT_ONCE = ("routed", "sending", "accepted", "delivered")
 TRIED_AGAIN = ("routed", "sending", "failed", "sending", "accepted", "delivered")
 FOUND = ("routed", "sending", "unknown", "accepted", "delivered")
 ORPHANED = ("routed", *SENT_ONCE)
+GIVEN_UP = ("routed", "sending", "accepted", "failed", "sending", "accepted", "delivered")
+UNDELIVERED = ("routed", "sending", "accepted", "undelivered", "sending", "accepted", "delivered")
+#: Nothing is heard of the WhatsApp message, so an SMS follows.
+SILENCE = """
+version = "silence"
+[[routes]]
+name = "all"
+plan = [{ channel = "whatsapp", within = 1.0 }, { channel = "sms" }]
+"""
 NOT_FOUND = ("routed", "sending", "unknown", "failed", "sending", "accepted", "delivered")
 
 
@@ -43,6 +52,13 @@ async def publish_and_call_back(harness: Harness, death: Death) -> None:
     await harness.wait_for(ID, "accepted")
     with pytest.raises(aiohttp.ClientError):
         await harness.report(message, "delivered")
+
+
+async def publish_and_report_undelivered(harness: Harness, death: Death) -> None:
+    await publish(harness, death)
+    message = await harness.sent_to(WHATSAPP + death.to)
+    await harness.wait_for(ID, "accepted")
+    await harness.report(message, "undelivered", ErrorCode="63024")
 
 
 async def replay_a_held_one(harness: Harness, death: Death) -> None:
@@ -88,7 +104,21 @@ class Death:
     fields: Mapping[str, Any] = field(default_factory=dict)
     prepare: Callable[[Harness, Death], Awaitable[None]] = nothing
     provoke: Callable[[Harness, Death], Awaitable[None]] = publish
+    policy: str | None = None
     label: str = ""
+
+    @property
+    def sent(self) -> int:
+        """Messages that the provider takes."""
+        return self.story.count("accepted")
+
+    def settings(self, folder: Path) -> dict[str, Any]:
+        """Of every router in this test."""
+        if self.policy is None:
+            return SETTINGS
+        file = folder / "policy.toml"
+        file.write_text(self.policy)
+        return {**SETTINGS, "policy": {"file": str(file)}}
 
 
 HOLD: dict[str, Any] = {"on_unknown": "hold"}
@@ -115,6 +145,20 @@ DEATHS = [
         roles="intake,dispatch,tracking",
         label="failover",
     ),
+    Death(
+        CrashPoint.FOLLOW_UP_TAKEN,
+        UNDELIVERED[:4],
+        UNDELIVERED,
+        to=IN,
+        fields=FAILOVER,
+        provoke=publish_and_report_undelivered,
+        label="undelivered",
+    ),
+    Death(CrashPoint.SILENCE_EXPECTED, GIVEN_UP[:1], GIVEN_UP, to=IN, fields=FAILOVER, policy=SILENCE),
+    Death(CrashPoint.SILENCE_WOKEN, GIVEN_UP[:3], GIVEN_UP, to=IN, fields=FAILOVER, policy=SILENCE),
+    Death(CrashPoint.SILENCE_APPENDED, GIVEN_UP[:4], GIVEN_UP, to=IN, fields=FAILOVER, policy=SILENCE),
+    Death(CrashPoint.FOLLOW_UP_TAKEN, GIVEN_UP[:4], GIVEN_UP, to=IN, fields=FAILOVER, policy=SILENCE, label="silence"),
+    Death(CrashPoint.FOLLOW_UP_TOOK_BACK, GIVEN_UP[:4], GIVEN_UP, to=IN, fields=FAILOVER, policy=SILENCE),
     Death(CrashPoint.ORPHAN_TAKEN, ORPHANED[:1], ORPHANED, prepare=leave_an_orphan, provoke=nothing),
     Death(CrashPoint.ORPHAN_DONE, ORPHANED[:2], ORPHANED, prepare=leave_an_orphan, provoke=nothing),
     Death(CrashPoint.RECONCILE_WOKEN, FOUND[:3], FOUND, script=("accept_drop",)),
@@ -144,21 +188,23 @@ async def test_whoever_takes_over_sends_exactly_one_message(
 ) -> None:
     harness = await stack.enter_async_context(Harness(faults=_faults(death)))
     await death.prepare(harness, death)
-    doomed = await DoomedRouter.start(harness, tmp_path, death.point, roles=death.roles)
+    settings = death.settings(tmp_path)
+    doomed = await DoomedRouter.start(harness, tmp_path, death.point, roles=death.roles, **settings)
     stack.push_async_callback(doomed.close)
     await death.provoke(harness, death)
     died = await doomed.died()
     assert await _log(harness) == list(death.then)
 
-    await harness.start_router(**SETTINGS)
+    await harness.start_router(**settings)
 
     await _until_taken_over(harness, death, died)
     async with asyncio.timeout(20):
-        await _until_delivered(harness)
+        await _until_delivered(harness, death)
     await harness.idle()
     assert harness.statuses(ID) == list(death.story)
     assert [event.status for event in harness.story(ID) if event.body["final"]] == ["delivered"]
-    assert [message.to for message in harness.sent] == [death.to]
+    assert len(harness.sent) == death.sent
+    assert [message.to for message in harness.sent].count(death.to) == 1
 
 
 def _faults(death: Death) -> Faults:
@@ -183,12 +229,11 @@ async def _until_taken_over(harness: Harness, death: Death, died: float) -> None
             await asyncio.sleep(0.02)
 
 
-async def _until_delivered(harness: Harness) -> None:
+async def _until_delivered(harness: Harness, death: Death) -> None:
     """Once it is accepted the provider says so; a callback that got no answer is repeated."""
-    while "accepted" not in harness.statuses(ID):
+    while harness.statuses(ID).count("accepted") < death.sent:
         await asyncio.sleep(0.02)
-    (message,) = harness.sent
-    assert await harness.report(message, "delivered") == 204
+    assert await harness.report(harness.sent[-1], "delivered") == 204
     await harness.wait_for(ID, "delivered")
 
 

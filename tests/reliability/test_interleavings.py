@@ -29,11 +29,12 @@ from tests.reliability.gates import Fate, GatedChannel
 from tests.reliability.world import STUCK_AFTER, Process, World
 
 TEXT_OR_TEMPLATE = {"text": "hello", "template": {"name": "order_shipped", "variables": {"1": "Ada"}}}
-#: Two that nobody can tell apart, one with two steps to try, one to be held.
+#: Two that nobody can tell apart, one with two steps to try, one whose first step gives way to silence, one to be held.
 NOTIFICATIONS: list[dict[str, Any]] = [
     {"id": "twin-1", "to": "+12025550143", "content": {"text": "same"}},
     {"id": "twin-2", "to": "+12025550143", "content": {"text": "same"}},
     {"id": "steps", "to": "+447400123456", "content": TEXT_OR_TEMPLATE, "on_unknown": "failover"},
+    {"id": "silent", "to": "+4915112345678", "content": TEXT_OR_TEMPLATE},
     {"id": "held", "to": "+12025550199", "content": {"text": "pay"}, "on_unknown": "hold"},
 ]
 #: Of the provider's own making: what it may still say after each of its words.
@@ -88,8 +89,10 @@ class Interleavings(RuleBasedStateMachine):
         """Late, early, repeated; but a message has one ending."""
         if taken := self._taken():
             sid, report = taken[index % len(taken)]
-            if status in ENDINGS:
+            if status in ENDINGS or sid in self.endings:
                 status = self._ends(sid, status)
+            else:
+                self._channel_of(sid).set_status(sid, status)
             self._begin(process, self._process(process).tracking.record(report(status)))
 
     @rule(process=processes)
@@ -181,18 +184,23 @@ class Interleavings(RuleBasedStateMachine):
         assert len(finals) <= 1, finals
         standing: dict[int, DeliveryStatus] = {}
         guessed = 0  #: the attempt that counts as failed because nobody knew of it
+        silent: set[int] = set()  #: attempts that count as failed because nothing was heard of them
         for event in story:
             if (number := event["attempt"]) and event["status"] in set(DeliveryStatus):
                 status = DeliveryStatus(event["status"])
                 is_overruled = guessed == number and status is DeliveryStatus.ACCEPTED
-                assert is_overruled or advances(standing.get(number), status), (standing, status)
+                arrives_late = number in silent and event["late"] and status is DeliveryStatus.DELIVERED
+                silent |= {number} if event["reason"] == "silent" else set()
+                assert is_overruled or arrives_late or advances(standing.get(number), status), (standing, status)
                 guessed = number if event["reason"] == "not_found" else 0 if is_overruled else guessed
                 if number not in standing:
+                    assert not any(event["final"] for event in story[: story.index(event)]), "begun after the end"
                     assert status is DeliveryStatus.SENDING, "an attempt begins with its claim"
                     assert number == len(standing) + 1, "attempts are counted without gaps"
                     assert not LIVE & set(standing.values()), "an attempt began while another one might still arrive"
                 standing[number] = status
-        is_held = DeliveryStatus.UNKNOWN in standing.values()
+        # Nobody looks into what was under way when the story was closed by an earlier attempt.
+        is_held = DeliveryStatus.UNKNOWN in standing.values() and not any(event["late"] for event in story)
         assert is_held or len(finals) == 1, "a story has no end"
         if is_held:
             held = {letter["notification_id"] for letter in self.world.store.bodies("DEADLETTERS")}
@@ -211,6 +219,7 @@ class Interleavings(RuleBasedStateMachine):
         assert arrived["twin"] <= 2, arrived
         assert arrived["steps"] <= 1, arrived
         assert arrived["held"] <= 1, arrived
+        assert arrived["silent"] <= 2, arrived
 
     # --- how it is brought about
 
@@ -233,6 +242,8 @@ class Interleavings(RuleBasedStateMachine):
         _, kind, source, notification_id = stored.subject.split(".")
         if kind == "retry":
             await process.outbox.put(read_item(source, notification_id, stored.headers, stored.body))
+        elif kind == "silence":
+            await process.silence.look(source, notification_id)
         else:
             await process.reconcile.look(source, notification_id, int(stored.headers[ATTEMPT]))
 
@@ -250,9 +261,15 @@ class Interleavings(RuleBasedStateMachine):
 
     def _ends(self, sid: ProviderMessageId, status: DeliveryStatus) -> DeliveryStatus:
         """A message has one ending, and the provider says the same whenever it is asked."""
+        channel = self._channel_of(sid)
+        if channel.status_of(sid) is DeliveryStatus.CANCELED:
+            status = DeliveryStatus.CANCELED
         ending = self.endings.setdefault(sid, status)
-        self.world.channels[ChannelName(sid.partition("-")[0])].set_status(sid, ending)
+        channel.set_status(sid, ending)
         return ending
+
+    def _channel_of(self, sid: ProviderMessageId) -> GatedChannel:
+        return self.world.channels[ChannelName(sid.partition("-")[0])]
 
     def _taken(self) -> list[tuple[ProviderMessageId, Any]]:
         """What the provider has, each with how it reports about it."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from channels.model import MMS, SMS, WHATSAPP
@@ -34,6 +35,7 @@ from router.recipients import Consent, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
 from router.settings import ConsentSettings, ReachSettings, ReconcileSettings, SessionSettings, TrackingSettings
+from router.silence import Silence
 from router.stuck import Stuck
 from router.timers import Timers
 from router.tracking import Tracking
@@ -44,8 +46,19 @@ from tests.reliability.gates import Fate, Gate, GatedChannel, GatedStore, Gates,
 SENDERS = (US_MAIN, WORLD_SMS, WA_MAIN)
 HASHER = Hasher(b"a key of tests")
 #: Seconds; what is on its way to the provider ends within the first, which is real time only when a test hangs.
-TIMEOUT, WAIT, SETTLE, STUCK_AFTER = 60.0, 100.0, 300.0, 1_000.0
-POLICY = compile_policy(document.shipped(), a_world(*SENDERS))
+TIMEOUT, WAIT, SETTLE, STUCK_AFTER, WITHIN = 60.0, 100.0, 300.0, 1_000.0, 150.0
+#: Before the shipped routes: in Germany WhatsApp gives way to SMS when nothing is heard.
+SILENCE = f"""
+[[routes]]
+name = "silence"
+when = {{ country = "DE" }}
+plan = [{{ channel = "whatsapp", within = {WITHIN} }}, {{ channel = "sms" }}]
+
+"""
+_SHIPPED = Path(document.__file__).with_name("default.toml").read_text(encoding="utf-8")
+POLICY = compile_policy(
+    document.load(_SHIPPED.replace("[[routes]]", SILENCE + "[[routes]]", 1), "silence.toml"), a_world(*SENDERS)
+)
 
 
 class DiedError(BaseException):
@@ -96,6 +109,7 @@ class Process:
         dead_letters = DeadLetters(store, clock, "deadletters")
         senders = {sender.name: sender for sender in SENDERS}
         keeper = ConsentKeeper(consent, ConsentSettings(), senders, clock)
+        self.silence = Silence(ledger, archive, timers, world.channels, clock)
         self.intake = Intake(
             ledger=ledger,
             outbox=self.outbox,
@@ -118,6 +132,7 @@ class Process:
             clock=clock,
             presence=Living(store, world),
             pausing=Pausing(ledger, timers, lambda: POLICY, clock),
+            silence=self.silence,
             timeout=TIMEOUT,
         )
         self.reconcile = Reconcile(
@@ -126,6 +141,7 @@ class Process:
             timers=timers,
             dead_letters=dead_letters,
             attribution=LogAttribution(store, world.gates),
+            silence=self.silence,
             channels=world.channels,
             senders=senders,
             hasher=HASHER,
@@ -135,8 +151,8 @@ class Process:
             timeout=TIMEOUT,
             clock=clock,
         )
-        self.tracking = Tracking(ledger, HASHER, mover, keeper, reach, clock)
-        self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, clock)
+        self.tracking = Tracking(ledger, HASHER, mover, keeper, reach, self.silence, clock)
+        self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, self.silence, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
         self.stuck = Stuck(ledger, self.tracking, world.channels, HASHER, tracking, clock, dead_letters)
         self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile)

@@ -10,6 +10,7 @@ from channels.model import MMS, SMS, WHATSAPP, ChannelName, Sender
 from policies import document
 from policies.engine import compile_policy
 from policies.retry import RetrySettings
+from router.archive import Archive
 from router.consent import ConsentKeeper
 from router.deadletters import DeadLetters
 from router.hashing import Hasher
@@ -20,6 +21,7 @@ from router.outbox import Outbox
 from router.reach import Reach
 from router.recipients import Consent, Recipients, Sessions
 from router.settings import ConsentSettings, ReachSettings, SessionSettings
+from router.silence import Silence
 from router.timers import Timers
 from router.tracking import Tracking
 from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
@@ -53,7 +55,8 @@ class Parts:
         self.recipients = Recipients(self.consent, self.sessions, self.reach, SENDERS)
         self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
-        self.tracking = Tracking(self.ledger, HASHER, self.mover, self.keeper, self.reach, now)
+        self.silence = Silence(self.ledger, Archive(self.store), Timers(self.store), {}, now)
+        self.tracking = Tracking(self.ledger, HASHER, self.mover, self.keeper, self.reach, self.silence, now)
 
     def intake(
         self, channels: Iterable[str] = ("sms", "mms", "whatsapp"), made: Callable[..., Intake] = Intake

@@ -27,11 +27,6 @@ def test_an_ordinary_policy_is_taken(tmp_path: Path) -> None:
     ("text", "named"),
     [
         (f'version = "1"\n[[guards.frequency]]\nlimit = 1\nwindow = 60\n{ROUTE}', "guards.frequency"),
-        (
-            'version = "1"\n[[routes]]\nname = "a"\n'
-            'plan = [{ channel = "sms", within = 60 }, { channel = "whatsapp" }]\n',
-            "routes.plan.within",
-        ),
     ],
 )
 def test_what_would_be_passed_over_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
