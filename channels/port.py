@@ -8,9 +8,10 @@ templates are approved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from channels.model import (
@@ -19,6 +20,7 @@ from channels.model import (
     InboundMessage,
     OutboundMessage,
     ProviderMessageId,
+    Sender,
     SendReceipt,
     StatusReport,
 )
@@ -97,6 +99,24 @@ class TemplateCatalog(Protocol):
         """One report for each of these. Raises the `SendError` that says why it could not be asked."""
 
 
+class Level(StrEnum):
+    """How a finding has to be taken."""
+
+    OK = "ok"  #: as it should be
+    WARNING = "warning"  #: works, and will disappoint somebody
+    FAILURE = "failure"  #: does not work
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at before anything is sent, for the person who runs it."""
+
+    what: str  #: "sender us-main: capabilities"
+    level: Level
+    says: str  #: what was found, in a sentence
+    todo: str = ""  #: the one thing to do; empty where nothing is
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
     """A request as it came in, before anything in it is trusted."""
@@ -167,3 +187,6 @@ class ChannelPlugin:
     capabilities: ChannelCapabilities
     open: Callable[[ProviderContext], Channel]
     webhooks: Callable[[ProviderContext], Webhooks] | None = None
+    #: Asks the provider, before anything is sent, whether sending would work: account, senders, webhooks, a finding
+    #: each; once for all senders of the provider. What cannot be asked is a finding too: nothing is raised.
+    inspect: Callable[[ProviderContext, Sequence[Sender]], AsyncIterator[Finding]] | None = None

@@ -16,7 +16,7 @@ from router.switches import PREFIX
 
 #: Events, schedules and buckets that the router writes. It publishes no notification.
 _WRITTEN = ("deliveries.>", "outbox.>", "timers.>", "wake.>", "inbound.>", "deadletters.>")
-_ACCOUNT = ("$JS.API.STREAM.NAMES",)
+_ACCOUNT = ("$JS.API.STREAM.NAMES", "$JS.API.INFO")
 _OF_A_STREAM = (
     "$JS.API.STREAM.INFO.{}",
     "$JS.API.STREAM.CREATE.{}",

@@ -50,7 +50,7 @@ def open_providers(settings: Settings, environ: Mapping[str, str], *, listens: b
     for name in sorted({ChannelName(channel) for sender in settings.senders for channel in sender.channels}):
         plugin = _installed(providers.plugins, name)
         if plugin.provider not in providers.contexts:
-            providers.contexts[plugin.provider] = _context(settings, environ, plugin.provider)
+            providers.contexts[plugin.provider] = context_of(settings, environ, plugin.provider)
         context = providers.contexts[plugin.provider]
         providers.channels[name] = plugin.open(context)
         if listens and plugin.webhooks and settings.http.public_url and plugin.provider not in providers.webhooks:
@@ -65,7 +65,8 @@ def _installed(plugins: Mapping[ChannelName, ChannelPlugin], name: ChannelName) 
     return plugins[name]
 
 
-def _context(settings: Settings, environ: Mapping[str, str], provider: str) -> ProviderContext:
+def context_of(settings: Settings, environ: Mapping[str, str], provider: str) -> ProviderContext:
+    """What a provider's package gets to build itself from."""
     return ProviderContext(
         environ=environ,
         public_url=settings.http.public_url,

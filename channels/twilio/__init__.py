@@ -5,12 +5,13 @@ The SDK takes a quarter of a second to import, so it is imported when a channel 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from channels import model
-from channels.model import ChannelCapabilities, ChannelName
-from channels.port import ChannelPlugin, ProviderContext
+from channels.errors import ChannelConfigError
+from channels.model import ChannelCapabilities, ChannelName, Sender
+from channels.port import ChannelPlugin, Finding, Level, ProviderContext
 
 if TYPE_CHECKING:
     from channels.twilio.channel import TwilioChannel
@@ -39,8 +40,22 @@ def _open_webhooks(context: ProviderContext) -> TwilioWebhooks:
     return open_webhooks(context)
 
 
+async def _inspect(context: ProviderContext, senders: Sequence[Sender]) -> AsyncIterator[Finding]:
+    from channels.twilio.channel import shared_client  # noqa: PLC0415 - the SDK is slow to import
+    from channels.twilio.inspection import Inspection  # noqa: PLC0415 - likewise
+
+    try:
+        client = shared_client(context)
+    except ChannelConfigError as exc:
+        yield Finding("account", Level.FAILURE, exc.message, "put Twilio's variables into the environment or .env")
+        return
+    inspection = Inspection(client, context.public_url, context.environ.get("TWILIO_AUTH_TOKEN"))
+    async for finding in inspection.findings(senders):
+        yield finding
+
+
 def _plugin(name: ChannelName, capabilities: ChannelCapabilities) -> ChannelPlugin:
-    return ChannelPlugin(name, PROVIDER, capabilities, open=_opener(name), webhooks=_open_webhooks)
+    return ChannelPlugin(name, PROVIDER, capabilities, open=_opener(name), webhooks=_open_webhooks, inspect=_inspect)
 
 
 #: The Content API serves SMS too: it sends the plainest type that a template holds.

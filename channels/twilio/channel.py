@@ -186,8 +186,12 @@ class TwilioChannel:
 
 def open_channel(name: ChannelName, context: ProviderContext) -> TwilioChannel:
     """A channel over the shared client. Raises `ChannelConfigError` where credentials are missing."""
-    client = context.shared("twilio.client", lambda: _make_client(context))
-    return TwilioChannel(name, client, public_url=context.public_url)
+    return TwilioChannel(name, shared_client(context), public_url=context.public_url)
+
+
+def shared_client(context: ProviderContext) -> Client:
+    """One client for everything that is asked of Twilio. Raises `ChannelConfigError` where credentials are missing."""
+    return context.shared("twilio.client", lambda: _make_client(context))
 
 
 def _make_client(context: ProviderContext) -> Client:

@@ -25,6 +25,7 @@ _COMMANDS = (
     (commands.pause, "pointsman pause category marketing --for 2h --note 'wrong prices'"),
     (commands.resume, "pointsman resume category marketing"),
     (commands.paused, "pointsman paused"),
+    (commands.doctor, "pointsman doctor --config pointsman.toml"),
     (commands.simulator, "pointsman simulator --port 8026 --inbound-url http://127.0.0.1:8080/twilio/inbound"),
     (commands.schema, "pointsman schema all --out schemas/"),
 )

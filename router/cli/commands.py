@@ -166,6 +166,17 @@ def cancel(
     canceling.cancel(source, identity, config, nats, as_json=as_json)
 
 
+def doctor(
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Look at configuration, policy, NATS, the provider's account, senders, templates and webhooks; change nothing."""
+    from router.cli import examining  # noqa: PLC0415 - see above
+
+    examining.examine_all(config, nats, as_json=as_json)
+
+
 class LetterState(StrEnum):
     """Which dead letters are listed."""
 

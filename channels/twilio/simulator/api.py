@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from channels.twilio.simulator.account import Account
 from channels.twilio.simulator.codes import Refusal
 from channels.twilio.simulator.content import ContentTemplate, approval_resource, approvals_page, content_resource
 from channels.twilio.simulator.core import Core
@@ -40,6 +41,7 @@ class Api:
         self.base_url = ""  #: what links in resources begin with
         self._started = core.clock.now()
         self._account_sid = core.settings.account_sid
+        self._owns = Account(core.settings)
         self._authorizations = frozenset(_authorizations(core))
         self._in_flight = 0
         self._stopping = asyncio.Event()
@@ -54,9 +56,23 @@ class Api:
             ("POST", f"{account}/Messages/*.json"): self._update,
             ("DELETE", f"{account}/Messages/*.json"): self._reading(self._delete),
             ("GET", f"{account}.json"): self._reading(self._account),
+            **self._owned(account),
             ("GET", "/v1/Content/*"): self._reading(self._content),
             ("GET", "/v1/Content/*/ApprovalRequests"): self._reading(self._approval),
             ("GET", "/v1/ContentAndApprovals"): self._reading(self._approvals),
+        }
+
+    def _owned(self, account: str) -> dict[tuple[str, str], Handler]:
+        """What the account owns, for whoever asks before sending."""
+        owns = self._owns
+        return {
+            ("GET", f"{account}/IncomingPhoneNumbers.json"): self._owning(lambda asked, _: owns.numbers(asked.query)),
+            ("GET", "/v1/Services"): self._owning(lambda _asked, _sid: owns.services()),
+            ("GET", "/v1/Services/*"): self._owning(lambda _, sid: owns.service(sid)),
+            ("GET", "/v1/Services/*/PhoneNumbers"): self._owning(lambda _, sid: owns.numbers_of(sid)),
+            ("GET", "/v1/Services/*/Compliance/Usa2p"): self._owning(lambda _, sid: owns.campaigns(sid)),
+            ("GET", "/v1/Tollfree/Verifications"): self._owning(lambda asked, _: owns.verifications(asked.query)),
+            ("GET", "/v2/Channels/Senders"): self._owning(lambda _asked, _sid: owns.whatsapp_senders()),
         }
 
     def start(self, base_url: str) -> None:
@@ -213,6 +229,9 @@ class Api:
                 "uri": f"/{API_VERSION}/Accounts/{self._account_sid}.json",
             }
         )
+
+    def _owning(self, resource: Callable[[web.BaseRequest, str], dict[str, Any]]) -> Handler:
+        return self._reading(lambda request, sid: self._json(resource(request, sid)))
 
     def _content(self, _request: web.BaseRequest, sid: str) -> web.Response:
         return self._json(content_resource(self._template(sid), self._account_sid, self._started, self.base_url))

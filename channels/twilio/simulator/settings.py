@@ -50,6 +50,8 @@ class SimulatorSettings(BaseModel):
     default_pool: tuple[str, ...] = ("+15017122661", "whatsapp:+15017122661")
     templates: tuple[ContentTemplate, ...] = ()  #: none: every well-formed ContentSid is an approved template
     blocked_countries: frozenset[str] = frozenset()  #: geo permissions that are off, ISO 3166-1 alpha-2
+    campaign_status: str = "VERIFIED"  #: of every A2P 10DLC campaign
+    toll_free_status: str = "TWILIO_APPROVED"  #: of every toll-free verification
     advanced_opt_out: bool = False  #: inbound keywords carry OptOutType
 
     rates: Mapping[str, PositiveFloat] = Field(default_factory=dict)  #: segments (WhatsApp: messages) of one sender

@@ -185,8 +185,8 @@ class Simulator:
 
 
 def _with_star(path: str) -> tuple[str, str]:
-    """A path with its SID replaced, and the SID: the segment after `Messages` or `Content`."""
-    for collection in ("/Messages/", "/v1/Content/"):
+    """A path with its SID replaced, and the SID: the segment after its collection."""
+    for collection in ("/Messages/", "/v1/Content/", "/v1/Services/"):
         head, found, tail = path.partition(collection)
         if found:
             sid = tail.partition("/")[0].removesuffix(".json")

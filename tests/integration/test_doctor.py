@@ -1,0 +1,123 @@
+"""The doctor at a whole Pointsman: what works is said to work, and what does not is named with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channels.port import Finding, Level
+from channels.twilio.simulator.content import ContentTemplate
+from router.doctor import examine
+from router.embedded import EmbeddedNats
+from router.settings import Settings
+from tests.integration.conftest import Start
+from tests.integration.harness import ORDER_SHIPPED, SENDERS, Harness, router_settings
+
+pytestmark = pytest.mark.nats
+
+SERVICE = "MG" + "0" * 31 + "1"
+TOLL_FREE = {"name": "free", "kind": "toll-free", "channels": ["sms"], "from": "+18005550100", "countries": ["US"]}
+POOL = {"name": "pool", "kind": "messaging-service", "channels": ["sms"], "messaging_service_sid": SERVICE}
+
+
+async def found(harness: Harness, **sections: Any) -> dict[str, Finding]:
+    settings = Settings(**router_settings(harness.server.url, harness.port, **sections))
+    return {each.what: each async for each in examine(settings, harness.environ)}
+
+
+def levels(findings: Mapping[str, Finding], level: Level) -> set[str]:
+    return {what for what, finding in findings.items() if finding.level is level}
+
+
+async def test_a_whole_pointsman_has_nothing_that_fails(start: Start) -> None:
+    harness = await start()
+    findings = await found(harness, senders=[*SENDERS, TOLL_FREE, POOL])
+    assert levels(findings, Level.FAILURE) == set()
+    assert {
+        *("configuration", "senders", "policy", "nats: version", "nats: JetStream", "nats: streams", "clock"),
+        *("twilio: account", "twilio: sender us: campaign", "twilio: sender free: verification"),
+        *("twilio: sender pool: service", "twilio: sender wa: WhatsApp", "twilio: webhooks: round trip"),
+        "template order_shipped (en)",
+    } <= levels(findings, Level.OK)
+    assert all(finding.todo for finding in findings.values() if finding.level is not Level.OK)
+
+
+async def test_looking_changes_nothing(start: Start) -> None:
+    harness = await start()
+    before = [(await harness.js.stream_info(name)).state.last_seq for name in ("DELIVERIES", "OUTBOX", "NOTIFICATIONS")]
+    await found(harness)
+    after = [(await harness.js.stream_info(name)).state.last_seq for name in ("DELIVERIES", "OUTBOX", "NOTIFICATIONS")]
+    assert before == after
+    assert harness.sent == []
+
+
+@pytest.mark.parametrize(
+    ("simulator", "sections", "what", "level"),
+    [
+        ({"campaign_status": "PENDING"}, {}, "twilio: sender us: campaign", Level.FAILURE),
+        ({"toll_free_status": "IN_REVIEW"}, {}, "twilio: sender free: verification", Level.FAILURE),
+        ({"owned": frozenset({"+447700900000"})}, {}, "twilio: sender us: number", Level.FAILURE),
+        ({"inbound_url": "https://elsewhere.example/in"}, {}, "twilio: sender us: inbound webhook", Level.WARNING),
+        ({"inbound_url": None}, {}, "twilio: sender us: inbound webhook", Level.WARNING),
+        (
+            {"templates": (ContentTemplate(sid=ORDER_SHIPPED, text="x", status="rejected"),)},
+            {},
+            "template order_shipped (en)",
+            Level.WARNING,
+        ),
+        ({}, {"http": {"public_url": "http://notify.example"}}, "http.public_url", Level.WARNING),
+        ({}, {"nats": {"replicas": 3}}, "nats: copies", Level.WARNING),
+    ],
+)
+async def test_what_is_amiss_is_named(
+    start: Start, simulator: dict[str, Any], sections: dict[str, Any], what: str, level: Level
+) -> None:
+    harness = await start(simulator=simulator)
+    finding = (await found(harness, senders=[*SENDERS, TOLL_FREE], **sections))[what]
+    assert (finding.level, bool(finding.todo)) == (level, True), finding
+
+
+async def test_a_sender_that_says_it_is_not_registered_is_no_failure(start: Start) -> None:
+    harness = await start(simulator={"campaign_status": "PENDING"})
+    senders = [{**SENDERS[0], "registered": False}, *SENDERS[1:]]
+    finding = (await found(harness, senders=senders))["twilio: sender us: campaign"]
+    assert (finding.level, finding.todo) == (Level.OK, "")
+
+
+async def test_wrong_credentials_are_said_once(start: Start) -> None:
+    harness = await start()
+    settings = Settings(**router_settings(harness.server.url, harness.port))
+    wrong = {**harness.environ, "TWILIO_AUTH_TOKEN": "wrong"}
+    findings = [each async for each in examine(settings, wrong)]
+    account = next(each for each in findings if each.what == "twilio: account")
+    assert (account.level, account.says) == (Level.FAILURE, "Twilio refuses the credentials")
+    assert not any(each.what.startswith("twilio: sender") for each in findings)
+    round_trip = next(each for each in findings if each.what == "twilio: webhooks: round trip")
+    assert "refuses the signature" in round_trip.says
+    assert "wrong" not in str(findings)
+
+
+async def test_without_nats_and_without_a_router_it_says_what_to_start(
+    nats_server: EmbeddedNats, tmp_path: Path
+) -> None:
+    await nats_server.stop()
+    broken = tmp_path / "policy.toml"
+    broken.write_text('version = "1"\n[[routes]]\nname = "r"\nplan = { chanel = "sms" }\n')
+    given = router_settings(nats_server.url, 9, policy={"file": str(broken)})
+    environ = {
+        "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "TWILIO_AUTH_TOKEN": "x",
+        "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
+    }
+    findings = {each.what: each async for each in examine(Settings(**given), environ)}
+    assert {"nats", "policy", "twilio: account", "twilio: webhooks: round trip"} <= levels(findings, Level.FAILURE)
+    assert ":4: " in findings["policy"].says
+
+
+async def test_without_variables_it_says_which_is_missing(harness: Harness) -> None:
+    settings = Settings(**router_settings(harness.server.url, harness.port))
+    findings = [each async for each in examine(settings, {})]
+    assert "TWILIO_ACCOUNT_SID" in next(each for each in findings if each.what == "twilio: account").says
