@@ -238,7 +238,7 @@ def _registration(what: str, sender: Sender, *, approved: bool, says: str) -> Fi
         return Finding(what, Level.OK if sender.registered else Level.WARNING, says, todo)
     if not sender.registered:
         return Finding(what, Level.OK, f"{says}; registered = false keeps it from being used for the US")
-    todo = "finish it in Twilio's console, or set registered = false until it is approved"
+    todo = "finish it at Twilio, or set registered = false until it is approved"
     return Finding(what, Level.FAILURE, f"{says}: carriers refuse its traffic to the US", todo)
 
 
