@@ -97,7 +97,11 @@ def reports_in(stored: Mapping[str, bytes]) -> dict[str, TemplateReport]:
     """What is kept, by content SID."""
     reports = {}
     for key, value in stored.items():
-        if key.startswith(_PREFIX):
+        if not key.startswith(_PREFIX):
+            continue
+        try:
             sid, row = key.removeprefix(_PREFIX), json.loads(value)
-            reports[sid] = TemplateReport(sid, row["approved"], row["state"], frozenset(row["variables"]))
+            reports[sid] = TemplateReport(sid, bool(row["approved"]), str(row["state"]), frozenset(row["variables"]))
+        except (ValueError, KeyError, TypeError) as exc:
+            log.error("templates.report_unreadable", key=key, why=type(exc).__name__)
     return reports

@@ -155,7 +155,10 @@ class PolicyKeeper:
             return self._file, str(self._settings.file)
         if CURRENT not in stored:
             return None, "default.toml"
-        published = read_published(stored[CURRENT])
+        try:
+            published = read_published(stored[CURRENT])
+        except (ValueError, KeyError, TypeError):
+            return "", "published policy that cannot be read"  # refused as any other that is no policy
         return published.text, f"published policy {published.number}"
 
     def _take(self, inputs: _Inputs, policy: Policy) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from channels.testing import until
 from policies.document import load
+from policies.pauses import Kind
 from router.app import StartError
 from router.clock import utc_now
 from router.jetstream import JetStream
 from router.published import KEPT, Publications
+from router.switches import Switch, Switches
 from tests.integration.conftest import Start
 from tests.integration.harness import Harness
 
@@ -129,6 +131,22 @@ async def test_a_published_document_is_in_force_in_every_router(start: Start) ->
 
     await harness.start_router(policy={"bucket": True})
     assert in_force(harness) == {"three"}
+
+
+async def test_what_nobody_can_read_in_the_bucket_keeps_no_pause_from_being_heard(start: Start) -> None:
+    harness = await start(policy={"bucket": True})
+    for key in ("policy.current", "pause.channel.sms", f"template.HX{0:032d}"):
+        await harness.js.publish(f"$KV.policy.{key}", b"no JSON")
+    await until(lambda: "cannot be read" in refused(harness)[0])
+    assert "~" not in harness.routers[0].health.notes()["policy"]
+
+    js = JetStream(harness.client, timeout=2)
+    await js.start()
+    await Switches(js, "").throw(Switch(Kind.SOURCE, "shop", utc_now()))
+
+    await until(lambda: "~" in harness.routers[0].health.notes()["policy"])
+    await harness.publish("n-1")
+    await harness.wait_for("n-1", "suppressed")
 
 
 async def test_publications_are_numbered_and_kept(start: Start) -> None:
