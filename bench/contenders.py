@@ -13,8 +13,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +64,16 @@ class Lap:
         return self.count / (self.cpu["workers"] + self.cpu["broker"])
 
 
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """A contender and all it needs, running."""
+
+    course: Course
+    stub: Stub
+    pids: Mapping[str, Sequence[int]]  #: by role: workers, broker, provider
+    cluster: Cluster | None = None  #: where it is the product
+
+
 class Contender(Protocol):
     """Somebody who works off a backlog."""
 
@@ -75,8 +85,8 @@ class Contender(Protocol):
     def missing(self) -> str | None:
         """Why it cannot take part; None when it can."""
 
-    async def lap(self, count: int) -> Lap:
-        """From a fresh start."""
+    def arena(self, *, record: bool = False) -> AbstractAsyncContextManager[Arena]:
+        """A fresh start. `record`: the provider keeps what arrives and when."""
 
 
 class Pointsman:
@@ -88,26 +98,30 @@ class Pointsman:
         self, routers: int = 1, *, senders: int = 1, in_flight: int = 64, log_level: str = "info", nodes: int = 1
     ) -> None:
         """`senders` share `in_flight` requests among them; their rate is never reached."""
-        self.name = f"pointsman, {routers} router{'s' if routers > 1 else ''}"
+        where = f", {nodes} NATS servers" if nodes > 1 else ""
+        self.name = f"pointsman, {routers} router{'s' if routers > 1 else ''}{where}"
         self._routers = routers
         self._nodes = nodes
-        self.config = bench_config(senders, in_flight, log_level)
+        self._config = bench_config(senders, in_flight, log_level)
 
-    async def lap(self, count: int) -> Lap:
-        """One backlog."""
+    @asynccontextmanager
+    async def arena(self, *, record: bool = False) -> AsyncIterator[Arena]:
+        """Routers that have shared the senders out."""
         with workspace() as directory:
             async with (
-                Stub(directory) as stub,
-                Cluster(config=self.config, routers=self._routers, provider=stub.url, nodes=self._nodes) as cluster,
-                JetStreamCourse(cluster.nats_urls, SUBJECT, "DELIVERIES", "deliveries.*.accepted.>") as course,
+                Stub(directory, record=record) as stub,
+                Cluster(config=self._config, routers=self._routers, provider=stub.url, nodes=self._nodes) as cluster,
+                accepted(cluster) as course,
             ):
                 await until_shared(cluster)
-                pids = {
-                    "workers": [router.pid for router in cluster.routers],
-                    "broker": cluster.nats_pids,
-                    "provider": [stub.pid],
-                }
-                return await run_course(course, stub, pids, count)
+                workers = [router.pid for router in cluster.routers]
+                pids = {"workers": workers, "broker": cluster.nats_pids, "provider": [stub.pid]}
+                yield Arena(course, stub, pids, cluster)
+
+
+def accepted(cluster: Cluster) -> JetStreamCourse:
+    """From publication to the event that says that the provider has it."""
+    return JetStreamCourse(cluster.nats_urls, SUBJECT, "DELIVERIES", "deliveries.*.accepted.>")
 
 
 class Floor:
@@ -116,21 +130,20 @@ class Floor:
     name = "bare floor, 1 process"
     missing = None
 
-    async def lap(self, count: int) -> Lap:
-        """One backlog."""
+    @asynccontextmanager
+    async def arena(self, *, record: bool = False) -> AsyncIterator[Arena]:
+        """Its streams and its one process."""
         with workspace() as directory:
-            async with EmbeddedNats() as server, Stub(directory) as stub:
+            async with EmbeddedNats() as server, Stub(directory, record=record) as stub:
                 connection = await nats.connect(server.url)
                 await floor.provision(connection.jetstream())
                 await connection.close()
                 command = [sys.executable, "-m", "bench.peers.floor", server.url, stub.url]
-                worker = Process("floor", command, directory / "floor.log")
                 async with (
-                    running(worker),
+                    running(Process("floor", command, directory / "floor.log")) as worker,
                     JetStreamCourse([server.url], floor.SUBJECT, floor.EVENTS, floor.OUTCOMES) as course,
                 ):
-                    pids = {"workers": [worker.pid], "broker": [server.pid], "provider": [stub.pid]}
-                    return await run_course(course, stub, pids, count)
+                    yield Arena(course, stub, {"workers": [worker.pid], "broker": [server.pid], "provider": [stub.pid]})
 
 
 class CeleryRecipe:
@@ -150,28 +163,24 @@ class CeleryRecipe:
             return "there is no redis-server: apt-get install redis-server"
         return None
 
-    async def lap(self, count: int) -> Lap:
-        """One backlog."""
+    @asynccontextmanager
+    async def arena(self, *, record: bool = False) -> AsyncIterator[Arena]:
+        """Redis and the pool."""
         from bench.peers import celery_recipe as recipe  # noqa: PLC0415 - a group of its own
 
+        server = program("redis-server")
+        assert server is not None
         with workspace() as directory:
             port = free_port()
             broker = f"redis://127.0.0.1:{port}/0"
             # Kept in memory alone, without a log on disk: the fastest that Redis can be.
             options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-            server = program("redis-server")
-            assert server is not None
             redis = Process("redis", [server, *options, "--dir", str(directory)], directory / "redis.log")
-            async with Stub(directory) as stub, running(redis):
-                worker = Process(
-                    "celery",
-                    recipe.command(self._processes),
-                    directory / "celery.log",
-                    recipe.environ(broker, stub.url),
-                )
-                async with running(worker):
+            async with Stub(directory, record=record) as stub, running(redis):
+                environ, log = recipe.environ(broker, stub.url), directory / "celery.log"
+                async with running(Process("celery", recipe.command(self._processes), log, environ)) as worker:
                     pids = {"workers": [worker.pid], "broker": [redis.pid], "provider": [stub.pid]}
-                    return await run_course(_CeleryCourse(broker, stub), stub, pids, count)
+                    yield Arena(_CeleryCourse(broker, stub), stub, pids)
 
 
 class _CeleryCourse:
@@ -211,19 +220,31 @@ def bench_config(senders: int, in_flight: int, log_level: str = "info") -> dict[
     }
 
 
-async def run_course(course: Course, stub: Stub, pids: Mapping[str, Sequence[int]], count: int) -> Lap:
-    """Warm up, build the backlog before standing workers, let them go, wait for the last outcome."""
-    warm = min(WARM, count)
-    await course.publish(bodies(warm, "warm"))
-    await until_finished(course, warm, within=_PATIENCE)
-    backlog, sent = bodies(count, "n"), await stub.count()
-    with held(pids["workers"]):
-        await course.publish(backlog)
-        meter, started = Meter(pids), time.monotonic()
-    await until_finished(course, warm + count, within=max(_PATIENCE, count / _SLOWEST))
+async def lap(contender: Contender, count: int) -> Lap:
+    """One backlog, from a fresh start."""
+    async with contender.arena() as arena:
+        await warm_up(arena, min(WARM, count))
+        return await work_off(arena, bodies(count, "n"))
+
+
+async def warm_up(arena: Arena, count: int) -> None:
+    """Imports, connections, caches."""
+    before = await arena.course.finished()
+    await arena.course.publish(bodies(count, "warm"))
+    await until_finished(arena.course, before + count, within=_PATIENCE)
+
+
+async def work_off(arena: Arena, backlog: Sequence[bytes]) -> Lap:
+    """Build the backlog before standing workers, let them go, wait for the last outcome."""
+    finished, sent = await arena.course.finished(), await arena.stub.count()
+    with held(arena.pids["workers"]):
+        await arena.course.publish(backlog)
+        meter, started = Meter(arena.pids), time.monotonic()
+    count = len(backlog)
+    await until_finished(arena.course, finished + count, within=max(_PATIENCE, count / _SLOWEST))
     seconds, cpu = time.monotonic() - started, meter.taken()
-    held_memory = sum(map(memory, pids["workers"]))
-    return Lap(count, seconds, cpu, held_memory, await stub.count() - sent)
+    resident = sum(map(memory, arena.pids["workers"]))
+    return Lap(count, seconds, cpu, resident, await arena.stub.count() - sent)
 
 
 async def until_shared(cluster: Cluster) -> dict[str, int]:

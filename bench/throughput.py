@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.contenders import CeleryRecipe, Contender, Floor, Lap, Pointsman
+from bench.contenders import CeleryRecipe, Contender, Floor, Lap, Pointsman, lap
 from bench.measure import show, spread
 
 _MEGA = 1024 * 1024
@@ -46,7 +46,7 @@ async def measure(field: Sequence[tuple[Contender, int]], rounds: int) -> dict[s
     for _ in range(rounds):
         for contender, count in field:
             if contender.missing is None:
-                laps[contender.name].append(await contender.lap(count))
+                laps[contender.name].append(await lap(contender, count))
     return laps
 
 
@@ -57,15 +57,15 @@ def rows(laps: Mapping[str, Sequence[Lap]]) -> list[dict[str, object]]:
             "contender": name,
             "count": each[0].count,
             "rounds": len(each),
-            "per second": _median(lap.rate for lap in each),
-            "from": min(lap.rate for lap in each),
-            "to": max(lap.rate for lap in each),
-            "workers µs": _median(lap.micros("workers") for lap in each),
-            "broker µs": _median(lap.micros("broker") for lap in each),
-            "provider µs": _median(lap.micros("provider") for lap in each),
-            "per CPU s": _median(lap.rate_of_machine for lap in each),
-            "workers MB": _median(lap.worker_memory / _MEGA for lap in each),
-            "sent": max(lap.sent / lap.count for lap in each),
+            "per second": _median(one.rate for one in each),
+            "from": min(one.rate for one in each),
+            "to": max(one.rate for one in each),
+            "workers µs": _median(one.micros("workers") for one in each),
+            "broker µs": _median(one.micros("broker") for one in each),
+            "provider µs": _median(one.micros("provider") for one in each),
+            "per CPU s": _median(one.rate_of_machine for one in each),
+            "workers MB": _median(one.worker_memory / _MEGA for one in each),
+            "sent": max(one.sent / one.count for one in each),
         }
         for name, each in laps.items()
     ]
@@ -82,10 +82,10 @@ def as_report(laps: Mapping[str, Sequence[Lap]]) -> dict[str, Any]:
         "contenders": {
             name: {
                 "notifications": each[0].count,
-                "per_second": spread(lap.rate for lap in each),
-                "per_cpu_second": spread(lap.rate_of_machine for lap in each),
-                "cpu_micros": {role: spread(lap.micros(role) for lap in each) for role in each[0].cpu},
-                "sent_per_notification": max(lap.sent / lap.count for lap in each),
+                "per_second": spread(one.rate for one in each),
+                "per_cpu_second": spread(one.rate_of_machine for one in each),
+                "cpu_micros": {role: spread(one.micros(role) for one in each) for role in each[0].cpu},
+                "sent_per_notification": max(one.sent / one.count for one in each),
             }
             for name, each in laps.items()
         },

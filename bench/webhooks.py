@@ -23,9 +23,8 @@ import uvloop
 
 from bench.callbacks import Callback, Poster, callback
 from bench.cluster import Cluster
-from bench.contenders import WARM, bench_config, until_shared, workspace
+from bench.contenders import WARM, Pointsman
 from bench.measure import Meter, show, spread
-from bench.stub import Stub
 from bench.traffic import SUBJECT, JetStreamCourse, bodies, until_finished
 
 _PATIENCE = 300.0  #: seconds
@@ -54,28 +53,28 @@ class Run:
 
 async def run(messages: int, forged: float) -> Run:
     """From a fresh start."""
-    with workspace() as directory:
-        async with (
-            Stub(directory, record=True) as stub,
-            Cluster(config=bench_config(1, 64), routers=1, provider=stub.url) as cluster,
-            JetStreamCourse(cluster.nats_urls, SUBJECT, "DELIVERIES", "deliveries.*.accepted.>") as accepted,
-            JetStreamCourse(cluster.nats_urls, SUBJECT, "DELIVERIES", "deliveries.*.sent.>") as sent,
-            JetStreamCourse(cluster.nats_urls, SUBJECT, "DELIVERIES", "deliveries.*.delivered.>") as delivered,
-            Poster(cluster.webhook_port) as poster,
-        ):
-            await until_shared(cluster)
-            warm = min(WARM, messages)
-            await accepted.publish(bodies(warm + messages, "n"))
-            await until_finished(accepted, warm + messages, within=_PATIENCE)
-            arrivals = await stub.arrivals()
+    async with Pointsman().arena(record=True) as arena:
+        cluster = arena.cluster
+        assert cluster is not None
+        await arena.course.publish(bodies(warm := min(WARM, messages), "warm"))
+        await arena.course.publish(bodies(messages, "n"))
+        await until_finished(arena.course, warm + messages, within=_PATIENCE)
+        arrivals = await arena.stub.arrivals()
+        async with Poster(cluster.webhook_port) as poster:
             await poster.post_all([callback(each, "sent") for each in arrivals[:warm]])
-            waves = [_wave(arrivals[warm:], status, forged) for status in ("sent", "delivered")]
-            poster.answers.clear()
-            meter = Meter({"router": [cluster.routers[0].pid], "broker": cluster.nats_pids})
-            seconds = sum([await poster.post_all(wave) for wave in waves])
-            taken = meter.taken()
-            _check(poster, waves, messages, await sent.finished() - warm, await delivered.finished())
-            return Run(2 * messages, poster.answers[403], seconds, taken["router"], taken["broker"])
+            async with _counting(cluster, "sent") as sent, _counting(cluster, "delivered") as delivered:
+                waves = [_wave(arrivals[warm:], status, forged) for status in ("sent", "delivered")]
+                poster.answers.clear()
+                meter = Meter({"router": arena.pids["workers"], "broker": arena.pids["broker"]})
+                seconds = sum([await poster.post_all(wave) for wave in waves])
+                taken = meter.taken()
+                _check(poster, waves, messages, await sent.finished(), await delivered.finished())
+        return Run(2 * messages, poster.answers[403], seconds, taken["router"], taken["broker"])
+
+
+def _counting(cluster: Cluster, status: str) -> JetStreamCourse:
+    """Counts events of this status from now on."""
+    return JetStreamCourse(cluster.nats_urls, SUBJECT, "DELIVERIES", f"deliveries.*.{status}.>")
 
 
 def _wave(arrivals: Sequence[dict[str, Any]], status: str, forged: float) -> list[Callback]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.latency import moments
 from bench.measure import percentile, table
 
 OWN = {"pointsman, 1 router", "pointsman, 2 routers", "bare floor, 1 process"}
@@ -40,6 +41,24 @@ async def test_webhooks_store_what_is_signed_and_refuse_what_is_forged() -> None
     report = await run("webhooks", "--messages", "40", "--rounds", "1", "--forged", "0.5")
     counts = {share: (figures["stored"], figures["forged"]) for share, figures in report["runs"].items()}
     assert counts == {"0.0": (80, 0), "0.5": (80, 80)}
+
+
+async def test_latency_is_measured_of_everything_that_was_planned() -> None:
+    report = await run("latency", "--capacity", "60", "--rounds", "1", "--seconds", "0.5")
+    taken = {(each["what"], each["share_of_capacity"]): each for each in report["figures"]}
+    names = {"pointsman, 1 router", "bare floor, 1 process", "webhooks"}
+    assert set(taken) == {(name, share) for name in names for share in (0.1, 0.5, 0.8)}
+    for share in (0.5, 0.8):
+        figures = taken["pointsman, 1 router", share]
+        assert figures["samples"] == taken["bare floor, 1 process", share]["samples"] > 0
+        assert 0 < figures["milliseconds"]["p50"]["median"] <= figures["milliseconds"]["p99"]["median"]
+
+
+def test_arrivals_come_at_random_and_as_often_as_asked() -> None:
+    plan = moments(1000, 10, seed=1)
+    assert plan == sorted(plan)
+    assert 9_500 < len(plan) < 10_500
+    assert plan == moments(1000, 10, seed=1) != moments(1000, 10, seed=2)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100)])
