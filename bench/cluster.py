@@ -160,7 +160,7 @@ class Cluster:
                             return
                 except aiohttp.ClientError:
                     pass  # not up yet
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
 
 
 def to_toml(config: dict[str, Any]) -> str:

@@ -52,6 +52,7 @@ class Puller:
         self._ids = itertools.count(1)
         self._open: set[str] = set()  #: pull requests that have not ended
         self._coming = 0  #: messages asked for and not yet here
+        self._half = 0  #: of what was under way when last asked
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._subscription: Any = None
@@ -120,6 +121,7 @@ class Puller:
             self.last_sign = time.monotonic()
         self._open.add(key)
         self._coming += batch
+        self._half = self._coming // 2
 
     def _write_off_silence(self) -> None:
         if self._open and time.monotonic() - self.last_sign > 2.5 * self.HEARTBEAT:
@@ -139,6 +141,9 @@ class Puller:
         self._refused = False
         self._coming = max(0, self._coming - 1)
         self._handler(msg)
+        if self._coming == self._half:
+            # An owner whose room never ends (a mirror) reports no room of its own.
+            self._wake.set()
 
     def _on_status(self, msg: Msg) -> None:
         headers = msg.headers or {}

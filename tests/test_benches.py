@@ -54,6 +54,16 @@ async def test_latency_is_measured_of_everything_that_was_planned() -> None:
         assert 0 < figures["milliseconds"]["p50"]["median"] <= figures["milliseconds"]["p99"]["median"]
 
 
+async def test_startup_is_timed_with_nothing_stored_and_with_recipients() -> None:
+    report = await run("startup", "--rounds", "1", "--recipients", "300")
+    assert set(report["figures"]) == {
+        "pointsman --help",
+        "router, nothing stored",
+        "router, 300 sessions and opt-outs",
+    }
+    assert all(figures["seconds"]["median"] > 0 for figures in report["figures"].values())
+
+
 def test_arrivals_come_at_random_and_as_often_as_asked() -> None:
     plan = moments(1000, 10, seed=1)
     assert plan == sorted(plan)
