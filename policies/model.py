@@ -86,6 +86,8 @@ class Step:
     silence: float | None = None  #: seconds without a delivery after which the next step runs; None: it waits for ever
     on: tuple[str, ...] | None = None  #: failures that lead to the next step (`policies.retry`); None: all that may
     text: str | None = None  #: what stands for the template, variables not filled in; only with form `text`
+    #: It runs only where the session of the free-form step before it had closed when that reached the provider.
+    rescue: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The step as events show it; empty members are left out."""
@@ -99,6 +101,7 @@ class Step:
             "because": self.because,
             "silence": self.silence,
             "on": list(self.on or ()),
+            "rescue": self.rescue,
         }
         return {key: value for key, value in row.items() if value}
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from channels.errors import BY_CLASS, OutcomeUnknownError, SendError
+from channels.errors import BY_CLASS, OutcomeUnknownError, SendError, ServiceWindowClosedError
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
 
@@ -86,8 +86,8 @@ def decide_retry(
     failure: Failure,
     *,
     tries: int,
-    step: int,
-    steps: int,
+    following: int | None,
+    rescue: int | None = None,
     expires_at: datetime | None,
     now: datetime,
     jitter: float,
@@ -96,9 +96,10 @@ def decide_retry(
 ) -> RetryDecision:
     """What follows a failed attempt.
 
-    `tries` counts the attempts already made on this step (from 1), `step` is its index in a plan of `steps`, `jitter`
-    is a draw from [0, 1), and `on` is the step's own (`Step.on`). A retry that would come after `expires_at` is not
-    waited for: the next step, if there is one, runs while there is time.
+    `tries` counts the attempts already made on this step (from 1), `following` is the index of the step after it in the
+    plan, `rescue` that of the template which answers a session that closed in flight, `jitter` is a draw from [0, 1),
+    and `on` is the step's own (`Step.on`). A retry that would come after `expires_at` is not waited for: the next step,
+    if there is one, runs while there is time.
     """
     error = BY_CLASS.get(failure.error_class, OutcomeUnknownError)
     if error is OutcomeUnknownError:
@@ -109,9 +110,12 @@ def decide_retry(
         if expires_at is None or at < expires_at:
             return RetryAt(at)
         reason = Reason.EXPIRED
-    if step + 1 < steps and error.next_step and _moves_on(failure, error, on):
-        return NextStep(step + 1) if expires_at is None or now < expires_at else GiveUp(Reason.EXPIRED)
-    return GiveUp(reason)
+    step = following if error.next_step and _moves_on(failure, error, on) else None
+    if rescue is not None and error is ServiceWindowClosedError:
+        step = rescue  # the same step in another form, so `on` has no say in it
+    if step is None:
+        return GiveUp(reason)
+    return NextStep(step) if expires_at is None or now < expires_at else GiveUp(Reason.EXPIRED)
 
 
 def _moves_on(failure: Failure, error: type[SendError], on: Collection[str] | None) -> bool:

@@ -45,6 +45,17 @@ class CompiledStep:
         found = resolve(option, self.fits, situation)
         return replace(found, **self.moves) if self.moves and isinstance(found, Step) else found
 
+    def rescue(self, chosen: Step, situation: Situation) -> Step | None:
+        """The same step as a template, should the session that its free form needs close while it is on its way."""
+        option = self.options[chosen.channel]
+        if not option.capabilities.needs_session or chosen.form is Form.TEMPLATE or Form.TEMPLATE not in self.forms:
+            return None
+        found = resolve(option, fits_of((Form.TEMPLATE,)), situation)
+        if isinstance(found, Obstacle):
+            return None
+        because = f"should the session close while the message is on its way: {found.because}"
+        return replace(found, sender=chosen.sender, because=because, rescue=True, **self.moves)
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledRoute:
@@ -94,6 +105,8 @@ class Routes:
             found = step.resolve(channel, situation)
             if isinstance(found, Step):
                 steps.append(found)
+                if situation.request.template is not None and (rescue := step.rescue(found, situation)):
+                    steps.append(rescue)
             else:
                 obstacles.append(found)
             trace.append(_tried(route.rule, channel, isinstance(found, Step), found.because))

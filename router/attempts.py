@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import structlog
 
@@ -22,6 +23,7 @@ from channels.errors import (
     RecipientUnreachableError,
     SendError,
     SenderUnknownError,
+    ServiceWindowClosedError,
 )
 from channels.model import ChannelName, OutboundMessage, Sender, SendReceipt
 from channels.port import Channel
@@ -214,6 +216,10 @@ class Attempts:
         if isinstance(outcome, RecipientOptedOutError):
             proof = f"the provider refused attempt {item.attempt} of {item.source}/{item.notification_id}"
             await self._until_stored(lambda: self.consent.refused(item.notification.recipient(), item.chosen, proof))
+        elif isinstance(outcome, ServiceWindowClosedError) and (attempt := story.snapshot.attempt(item.attempt)):
+            begun = datetime.fromtimestamp(attempt.begun, UTC)
+            sessions, recipient = self.recipients.sessions, item.notification.recipient()
+            await self._until_stored(lambda: sessions.closed(item.chosen.sender, recipient, begun))
         elif isinstance(outcome, RecipientUnreachableError):
             recipient, channel = item.notification.recipient(), item.chosen.channel
             await self.recipients.reach.learn(recipient, channel, outcome.as_provider_error())

@@ -82,8 +82,8 @@ class Mover:
         decision = decide_retry(
             failure,
             tries=snapshot.tries_on(step),
-            step=step,
-            steps=len(snapshot.plan),
+            following=snapshot.after(step),
+            rescue=snapshot.rescue(step),
             expires_at=expires_at,
             now=self._clock(),
             jitter=self._draw(),

@@ -101,6 +101,10 @@ def _decode_consent(value: bytes) -> tuple[ConsentEntry, ...]:
     return tuple(_entry(row) for row in json.loads(value))
 
 
+#: Seconds for which a session that the provider closed stays on record as closed.
+_CLOSED = 3600.0
+
+
 class Sessions:
     """WhatsApp's customer-service windows: one for each business sender and recipient."""
 
@@ -134,6 +138,22 @@ class Sessions:
                 continue
             self.mirror.note(key, value, revision)
             return end
+
+    async def closed(self, sender: str, recipient: Recipient, begun: datetime) -> None:
+        """A free-form message begun then was refused: no session that was opened before it is open any more."""
+        key = self._key(sender, recipient)
+        while True:
+            entry = await self._bucket.get(key)
+            end = _decode_session(entry.value) if entry else self._clock()
+            if entry is None or end <= self._clock() or end - self._length > begun:
+                return  # it is closed already, or the recipient wrote since
+            value = json.dumps({"expires_at": rfc3339(self._clock())}).encode()
+            try:
+                revision = await self._bucket.put(key, value, ttl=_CLOSED, expect=entry.revision)
+            except WrongSequenceError:
+                continue
+            self.mirror.note(key, value, revision)
+            return
 
     def _key(self, sender: str, recipient: Recipient) -> str:
         return f"{sender}.{self._hasher.recipient(recipient)}"

@@ -161,8 +161,8 @@ class Reconcile:
             return f"give_up@{Reason.EXPIRED}"
         if choice is OnUnknown.RETRY and snapshot.tries_on(attempt.step) < self.attempts_per_step:
             return f"retry@{rfc3339(self.clock())}"
-        if attempt.step + 1 < len(snapshot.plan):
-            return f"step@{attempt.step + 1}"
+        if (step := snapshot.after(attempt.step)) is not None:
+            return f"step@{step}"
         return f"give_up@{Reason.OUTCOME_UNKNOWN}"
 
     async def as_sent(self, source: str, notification_id: str, number: int) -> bool:

@@ -99,8 +99,12 @@ class Snapshot:
         return self.attempts[-1] if self.attempts else None
 
     def after(self, step: int) -> int | None:
-        """The step of the plan that follows this one; None where it is the last."""
-        return step + 1 if step + 1 < len(self.plan) else None
+        """The step of the plan that follows this one, whatever happened; None where it is the last."""
+        return next((n for n in range(step + 1, len(self.plan)) if not self.plan[n].rescue), None)
+
+    def rescue(self, step: int) -> int | None:
+        """The step that follows this one should its session have closed; None where there is none of the kind."""
+        return step + 1 if step + 1 < len(self.plan) and self.plan[step + 1].rescue else None
 
     def tries_on(self, step: int) -> int:
         """How many attempts were made on this step of the plan."""
@@ -135,10 +139,7 @@ class Snapshot:
 
     def dump(self) -> str:
         """For the header: compact, ASCII, versioned."""
-        steps = [
-            [step.channel, step.form, step.sender, step.content_sid, step.language, step.silence, step.on, step.text]
-            for step in self.plan
-        ]
+        steps = [_row(step) for step in self.plan]
         attempts = [
             [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled), a.owner, int(a.silent)]
             for a in self.attempts
@@ -176,12 +177,19 @@ def _attempt(row: list[Any]) -> Attempt:
     return Attempt(number, step, _STATUSES[status], begun, provider_message_id, move, bool(settled), owner, silent)
 
 
+def _row(step: Step) -> list[Any]:
+    moves = [step.silence, step.on]
+    return [step.channel, step.form, step.sender, step.content_sid, step.language, *moves, step.text, int(step.rescue)]
+
+
 def _step(row: list[Any]) -> Step:
     channel, form, sender, content_sid, language, silence, on, *rest = row
     moves_on = None if on is None else tuple(on)
     step = Step(ChannelName(channel), _FORMS[form], sender, content_sid, language, silence=silence, on=moves_on)
-    # Stories of before templates had texts lack the last one.
-    return replace(step, text=rest[0]) if rest and rest[0] else step
+    # Stories of before templates had texts, or closed sessions an answer, lack the last ones.
+    if not any(rest):
+        return step
+    return replace(step, text=rest[0], rescue=len(rest) > 1 and bool(rest[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 
 import structlog
 
 from channels.address import parse_recipient
-from channels.errors import BY_CLASS, RecipientOptedOutError
+from channels.errors import BY_CLASS, RecipientOptedOutError, ServiceWindowClosedError
 from channels.model import StatusReport
 from channels.reasons import Reason
 from channels.status import ARRIVED, ENDED_BADLY, TERMINAL, DeliveryStatus, advances
@@ -27,6 +27,7 @@ from router.ledger import ConflictError, Ledger
 from router.metrics import CALLBACKS
 from router.moves import Mover
 from router.reach import Reach
+from router.recipients import Sessions
 from router.silence import Silence
 from router.story import Attempt, Story
 
@@ -52,6 +53,7 @@ class Tracking:
     mover: Mover
     consent: ConsentKeeper
     reach: Reach
+    sessions: Sessions
     silence: Silence
     clock: Clock
 
@@ -85,6 +87,7 @@ class Tracking:
                 return Outcome.REPEATED
             await self._heed_opt_out(story, attempt, report)
             await self._heed_reach(story, attempt, report)
+            await self._heed_window(story, attempt, report)
             try:
                 await self._append(story, attempt, report, status)
             except ConflictError:
@@ -115,6 +118,16 @@ class Tracking:
             await self.reach.forget(parse_recipient(story.about.recipient), channel)
         elif report.status in ENDED_BADLY:
             await self.reach.learn(parse_recipient(story.about.recipient), channel, report.error)
+
+    async def _heed_window(self, story: Story, attempt: Attempt, report: StatusReport) -> None:
+        """The session that the policy saw open had closed: the next decision knows."""
+        if report.error is None or report.error.error_class != ServiceWindowClosedError.error_class:
+            return
+        assert story.about is not None
+        if story.about.recipient is not None:
+            begun = datetime.fromtimestamp(attempt.begun, UTC)
+            sender = story.snapshot.plan[attempt.step].sender
+            await self.sessions.closed(sender, parse_recipient(story.about.recipient), begun)
 
     async def _append(self, story: Story, attempt: Attempt, report: StatusReport, status: DeliveryStatus) -> None:
         if attempt.status in _BEFORE_ACCEPTED or attempt.guessed:

@@ -199,7 +199,7 @@ class Parts:
     @cached_property
     def tracking(self) -> Tracking:
         return self._traced(Tracking, TracedTracking)(
-            self.ledger, self.hasher, self.mover, self.consent_keeper, self.reach, self.silence, utc_now
+            self.ledger, self.hasher, self.mover, self.consent_keeper, self.reach, self.sessions, self.silence, utc_now
         )
 
     @cached_property

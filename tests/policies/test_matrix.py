@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from itertools import product
 
@@ -101,13 +102,15 @@ def expected(country: str, session: str, media: int, template: str, pin: str | N
     stopped = {scope.removeprefix("channel:") for scope in scopes if scope.startswith("channel:")}
     if "sender:us-main" in scopes and country in ("US", "CA"):
         stopped |= {"sms", "mms"}
+    if session == "open" and template == "given":
+        plan = re.sub("whatsapp (text|media|link)", r"\g<0>, whatsapp template rescue", plan)
     left = [step for step in plan.split(", ") if step.split()[0] not in stopped]
     return ", ".join(left) or "suppressed opted_out"
 
 
 def shown(outcome: Outcome) -> str:
     if isinstance(outcome, RoutingPlan):
-        return ", ".join(f"{step.channel} {step.form}" for step in outcome.steps)
+        return ", ".join(f"{step.channel} {step.form}{' rescue' * step.rescue}" for step in outcome.steps)
     return f"{type(outcome).__name__.lower()} {outcome.reason}"
 
 

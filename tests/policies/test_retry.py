@@ -37,7 +37,8 @@ def decided(
     jitter: float = 0.5,
 ) -> RetryDecision:
     expires_at = None if expires_in is None else NOW + timedelta(seconds=expires_in)
-    return decide_retry(failure, tries=tries, step=step, steps=steps, expires_at=expires_at, now=NOW, jitter=jitter)
+    following = step + 1 if step + 1 < steps else None
+    return decide_retry(failure, tries=tries, following=following, expires_at=expires_at, now=NOW, jitter=jitter)
 
 
 def after(seconds: float) -> RetryAt:
@@ -138,7 +139,7 @@ LOST = Failure("provider_rejected", status=DeliveryStatus.UNDELIVERED)
     ],
 )
 def test_a_step_says_which_failures_lead_on(failure: Failure, on: tuple[str, ...] | None, moves: bool) -> None:
-    decision = decide_retry(failure, tries=1, step=0, steps=2, expires_at=None, now=NOW, jitter=0.5, on=on)
+    decision = decide_retry(failure, tries=1, following=1, expires_at=None, now=NOW, jitter=0.5, on=on)
     assert decision == (NextStep(1) if moves else GiveUp(BY_CLASS[failure.error_class].reason))
 
 
@@ -176,3 +177,21 @@ def test_retries_lie_ahead_before_expiry_and_steps_exist(
             assert reason in (BY_CLASS[error_class].reason, Reason.EXPIRED)
         case Reconcile():
             assert error_class == "outcome_unknown"
+
+
+@pytest.mark.parametrize(
+    ("label", "error_class", "on", "following", "decision"),
+    [
+        ("a closed session is answered by the template", "service_window_closed", None, 2, NextStep(1)),
+        ("which is the same step, so `on` has no say", "service_window_closed", ("undelivered",), 2, NextStep(1)),
+        ("with nothing behind it too", "service_window_closed", None, None, NextStep(1)),
+        ("any other failure passes it over", "recipient_unreachable", None, 2, NextStep(2)),
+        ("and ends where nothing is behind it", "recipient_unreachable", None, None, GiveUp(Reason.NOT_ON_CHANNEL)),
+    ],
+)
+def test_a_rescue_runs_for_a_closed_session_alone(
+    label: str, error_class: str, on: tuple[str, ...] | None, following: int | None, decision: RetryDecision
+) -> None:
+    failure = Failure(error_class)
+    decided = decide_retry(failure, tries=1, following=following, rescue=1, expires_at=None, now=NOW, jitter=0.5, on=on)
+    assert decided == decision, label

@@ -104,7 +104,8 @@ class Process:
         ledger, mover = Ledger(store, clock, instance), Mover(RetrySettings(), clock, lambda: 1.0)
         consent = Consent(store, "", HASHER)
         reach = Reach(store, "", HASHER, (SMS, MMS, WHATSAPP), ReachSettings(), clock)
-        recipients = Recipients(consent, Sessions(store, "", HASHER, SessionSettings(), clock), reach, SENDERS)
+        sessions = Sessions(store, "", HASHER, SessionSettings(), clock)
+        recipients = Recipients(consent, sessions, reach, SENDERS)
         archive, self.outbox, timers = Archive(store), Outbox(store), Timers(store)
         dead_letters = DeadLetters(store, clock, "deadletters")
         senders = {sender.name: sender for sender in SENDERS}
@@ -151,7 +152,7 @@ class Process:
             timeout=TIMEOUT,
             clock=clock,
         )
-        self.tracking = Tracking(ledger, HASHER, mover, keeper, reach, self.silence, clock)
+        self.tracking = Tracking(ledger, HASHER, mover, keeper, reach, sessions, self.silence, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, self.silence, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
         self.stuck = Stuck(ledger, self.tracking, world.channels, HASHER, tracking, clock, dead_letters)

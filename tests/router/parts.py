@@ -56,7 +56,9 @@ class Parts:
         self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
         self.silence = Silence(self.ledger, Archive(self.store), Timers(self.store), {}, now)
-        self.tracking = Tracking(self.ledger, HASHER, self.mover, self.keeper, self.reach, self.silence, now)
+        self.tracking = Tracking(
+            self.ledger, HASHER, self.mover, self.keeper, self.reach, self.sessions, self.silence, now
+        )
 
     def intake(
         self, channels: Iterable[str] = ("sms", "mms", "whatsapp"), made: Callable[..., Intake] = Intake

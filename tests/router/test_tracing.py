@@ -108,7 +108,15 @@ async def test_a_callback_stands_below_the_publisher_and_holds_what_it_led_to() 
     claim = story.snapshot.with_attempt(Attempt(1, 0, DeliveryStatus.SENDING, 0))
     await parts.ledger.append(story.about, Happening("sending", NOW, attempt=1), claim, after=story.sequence)
     tracking = TracedTracking(
-        parts.ledger, HASHER, parts.mover, parts.keeper, parts.reach, parts.silence, now, tracing=traced.tracing
+        parts.ledger,
+        HASHER,
+        parts.mover,
+        parts.keeper,
+        parts.reach,
+        parts.sessions,
+        parts.silence,
+        now,
+        tracing=traced.tracing,
     )
     await tracking.record(a_report("delivered"))
     await tracking.record(a_report("sent"))  # late: appended nowhere, so there is nothing to show
