@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from router import subjects
 from router.jetstream import JetStream
-from router.outbox import TRACEPARENT, OutboxItem
+from router.outbox import OutboxItem, traceparent_in
 from router.story import Story
 
 
@@ -34,5 +34,5 @@ class Archive:
             revision=story.sequence,
             step=step,
             attempt=attempt,
-            traceparent=stored.headers.get(TRACEPARENT),
+            traceparent=traceparent_in(stored.headers),
         )

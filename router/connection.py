@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -61,6 +62,7 @@ class Connection:
             raise ConnectionFailedError(f"no NATS server answers at {where}: start one, or set nats.url") from None
         except (NatsError, OSError) as exc:
             raise ConnectionFailedError(f"NATS at {where} cannot be used: {exc}") from None
+        guard_headers(self.client)
         self._up = True
 
     async def close(self) -> None:
@@ -78,6 +80,27 @@ class Connection:
     async def _error(self, exc: Exception) -> None:
         if self._up:  # before, whoever waits for the first connection says it once
             log.warning("nats.error", why=str(exc) or type(exc).__name__)
+
+
+def guard_headers(client: Client) -> None:
+    """Read whatever a publisher has put where headers belong as no headers.
+
+    The server passes a header block on unread, and at some of them nats-py ends its reading from the connection for
+    good: a message that nobody could get past, in a stream that everybody reads. What it offers is private, so where a
+    later nats-py has it no more, this does nothing and tests/hostile says whether it is needed.
+    """
+    read: Callable[[Any], Awaitable[dict[str, str] | None]] | None = getattr(client, "_process_headers", None)
+    if read is None:
+        return
+
+    async def guarded(headers: Any) -> dict[str, str] | None:
+        try:
+            return await read(headers)
+        except Exception as exc:
+            log.warning("nats.headers_unreadable", why=type(exc).__name__, size=len(headers))
+            return None
+
+    client._process_headers = guarded  # type: ignore[method-assign]
 
 
 def _security(settings: NatsSettings) -> NatsSecurity | None:

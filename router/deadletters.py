@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import uuid
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,8 +21,10 @@ from router.clock import Clock, rfc3339
 from router.jetstream import MESSAGE_ID, JetStream, WrongSequenceError
 from router.metrics import DEAD_LETTERS
 
-#: Bytes of a dead letter that are not the body.
+#: Bytes of a dead letter that are neither the body nor the headers.
 _HEADROOM = 32 * 1024
+#: Bytes of headers that are kept, the shortest first: twice what a stream takes, since JSON writes quotes as two.
+_HEADERS = 128 * 1024
 _ID = re.compile(r"[0-9a-f-]{36}")
 _NAMESPACE = uuid.UUID("0a1f6f0b-5b0f-5f52-8a39-2c1d7a3f9e44")
 
@@ -111,8 +114,10 @@ class DeadLetters:
     ) -> None:
         """Store the whole event once, however often its handling is repeated; `sequence` is where it came from."""
         identity = str(uuid.uuid5(_NAMESPACE, f"{stage}.{sequence}.{subject}.{reason}"))
+        room = self._js.client.max_payload - _HEADROOM
+        kept = _fitting(headers, min(_HEADERS, room // 4))
         text, encoding = _as_text(body)
-        room = self._js.client.max_payload - _HEADROOM - sum(len(k) + len(v) for k, v in headers.items())
+        beginning = _beginning(text, room - len(to_json(kept)))
         event = {
             "dead_letter_id": identity,
             "stage": stage,
@@ -123,10 +128,10 @@ class DeadLetters:
             "field": field,
             "subject": subject,
             "sequence": sequence,
-            "body": text[: max(0, room)],
-            "truncated": len(text) > room,
+            "body": beginning,
+            "truncated": len(beginning) < len(text),
             "body_encoding": encoding,
-            "headers": dict(headers),
+            "headers": kept,
             "recorded_at": rfc3339(self._clock()),
         }
         DEAD_LETTERS.inc(stage, reason)
@@ -138,6 +143,25 @@ class DeadLetters:
 def _with_state(event: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]]) -> DeadLetter:
     mark = states.get(str(event["dead_letter_id"]), {})
     return DeadLetter(event, State(mark.get("state", State.OPEN)), mark.get("note"))
+
+
+def _fitting(headers: Mapping[str, str], room: int) -> dict[str, str]:
+    """As many of them as fit, once they are written as JSON."""
+    kept: dict[str, str] = {}
+    for name, value in sorted(headers.items(), key=lambda each: len(each[1])):
+        room -= len(to_json({name: value}))
+        if room < 0:
+            break
+        kept[name] = value
+    return kept
+
+
+def _beginning(text: str, room: int) -> str:
+    """As much of a text as fits, once it is written as JSON: a control character takes six bytes there."""
+    if len(to_json(text)) <= room:
+        return text
+    fits = bisect_right(range(1, len(text) + 1), room, key=lambda length: len(to_json(text[:length])))
+    return text[: fits - fits % 4]  # whole groups, should it be base64
 
 
 def _as_text(body: bytes) -> tuple[str, str]:

@@ -25,11 +25,13 @@ from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetters
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
-from router.outbox import TRACEPARENT, Outbox, OutboxItem, about
+from router.outbox import TRACEPARENT, Outbox, OutboxItem, about, traceparent_in
 from router.pulling import place_of
 from router.recipients import Recipients
+from router.seldom import Seldom
 from router.story import About, Snapshot, Story
 from router.timers import Kind, Timers
+from router.turns import Turns
 from router.wire import InvalidNotificationError, Notification, parse_notification, too_large
 
 log = structlog.get_logger(__name__)
@@ -95,6 +97,8 @@ class Intake:
         self._channels = channels
         self._clock = clock
         self._lately = Lately(_REMEMBERED)
+        self._seldom = Seldom()
+        self._refusals = Turns()
 
     async def on_message(self, msg: Msg) -> None:
         """A message of the stream NOTIFICATIONS."""
@@ -292,11 +296,20 @@ class Intake:
             return
         story = await self._ledger.read(origin.source, error.notification_id)
         nobody = About(
-            origin.source, error.notification_id, origin.lane, None, None, {}, received.headers.get(TRACEPARENT)
+            origin.source, error.notification_id, origin.lane, None, None, {}, traceparent_in(received.headers)
         )
         await self._append_refusal(story, story.about or nobody, reason, error.message, received.sequence)
 
     async def _append_refusal(self, story: Story, repeats: About, reason: Reason, message: str, sequence: int) -> None:
+        """In turn: whoever publishes nonsense often does so under one id."""
+        async with self._refusals.of((story.source, story.notification_id)) as had_to_wait:
+            if had_to_wait:
+                story = await self._ledger.read(story.source, story.notification_id)
+            await self._append_refusal_now(story, repeats, reason, message, sequence)
+
+    async def _append_refusal_now(
+        self, story: Story, repeats: About, reason: Reason, message: str, sequence: int
+    ) -> None:
         while sequence not in story.snapshot.refused:
             decision: dict[str, object] = {
                 "outcome": "rejected",
@@ -330,7 +343,11 @@ class Intake:
         notification_id: str | None = None,
     ) -> None:
         source = subjects.source_of(received.subject)
-        log.warning("intake.dead_letter", source=source, notification_id=notification_id, reason=reason, field=field)
+        # One that names an id has a line of its own, to be found by it; of the others there may be any number.
+        kept_back = 0 if notification_id else self._seldom.due((source, reason))
+        if kept_back is not None:
+            keys = {"source": source, "notification_id": notification_id, "reason": reason, "field": field}
+            log.warning("intake.dead_letter", **keys, kept_back=kept_back)
         await self._dead_letters.keep(
             "intake",
             source,
@@ -356,7 +373,7 @@ class _Incoming:
 
     @property
     def traceparent(self) -> str | None:
-        return self.received.headers.get(TRACEPARENT)
+        return traceparent_in(self.received.headers)
 
     @cached_property
     def about(self) -> About:

@@ -33,6 +33,8 @@ MESSAGE_ID = "Nats-Msg-Id"
 _WRONG_SEQUENCE = {10071, 10164}
 #: The usual answer to a publish, read without a parser; any other way of writing it is left to one.
 _STORED = re.compile(rb'\{"stream":"[^"\\]*", ?"seq":(\d+)\}')
+#: More than the server's or the stream's limit; more headers than a stream keeps.
+_TOO_LARGE = {10054, 10097}
 #: A direct get with nothing to return, and the end of a batch.
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
 #: How often overdue requests are looked for: the resolution of time-outs, in seconds.
@@ -49,6 +51,10 @@ class WrongSequenceError(StoreError):
 
 class StoreRefusedError(StoreError):
     """The server answered that it will not; nothing was stored."""
+
+
+class TooLargeForStoreError(StoreRefusedError):
+    """More bytes than the server takes in one message: trying again changes nothing."""
 
 
 class StoreUnavailableError(StoreError):
@@ -150,7 +156,7 @@ class JetStream:
 
     async def _direct_get(self, stream: str, request: Mapping[str, Any]) -> Stored | None:
         reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), None)
-        status = (reply.headers or {}).get("Status")
+        status = _status(reply)
         if status == _NOT_FOUND:
             return None
         if status is not None:
@@ -203,7 +209,7 @@ class JetStream:
             raise StoreUnavailableError("not connected to NATS")
         if (size := len(body) + _size_of(headers)) > self.client.max_payload:
             # The server closes the connection of whoever sends more, and nats-py never opens it again.
-            raise StoreRefusedError(f"{size} bytes are more than NATS takes in one message")
+            raise TooLargeForStoreError(f"{size} bytes are more than NATS takes in one message")
         try:
             await self._wire.publish(subject, reply, headers, body)
         except (NatsError, OSError) as exc:
@@ -273,7 +279,7 @@ class _Batch:
     replies: list[Msg] = field(default_factory=list)
 
     def take(self, reply: Msg) -> bool:
-        status = (reply.headers or {}).get("Status")
+        status = _status(reply)
         if status is None:
             self.replies.append(reply)
             return False
@@ -294,7 +300,13 @@ _Waiting = _Single | _Batch
 
 def _size_of(headers: Mapping[str, str] | None) -> int:
     """Bytes of the header block, which the server counts as payload."""
-    return 14 + 4 * len(headers) + len("".join([*headers, *headers.values()])) if headers else 0
+    return 14 + 4 * len(headers) + len("".join([*headers, *headers.values()]).encode()) if headers else 0
+
+
+def _status(reply: Msg) -> str | None:
+    """The server's own word; a stored message may have a header of that name too, and stands at a sequence."""
+    headers = reply.headers or {}
+    return headers.get("Status") if "Nats-Sequence" not in headers else None
 
 
 def _sequence_of(reply: Msg) -> int:
@@ -311,6 +323,8 @@ def _raise_for(error: Mapping[str, Any] | None) -> None:
     code, words = error.get("err_code"), str(error.get("description", "refused"))
     if code in _WRONG_SEQUENCE:
         raise WrongSequenceError(words)
+    if code in _TOO_LARGE:
+        raise TooLargeForStoreError(f"{words} (error {code})")
     raise StoreRefusedError(f"{words} (error {code})")
 
 

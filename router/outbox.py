@@ -6,6 +6,7 @@ waits in a schedule when the attempt is to be made later.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,14 @@ from router.wire import Notification, parse_notification
 _REVISION, _STEP, _ATTEMPT = "Pointsman-Revision", "Pointsman-Step", "Pointsman-Attempt"
 _LANE = "Pointsman-Lane"
 TRACEPARENT = "traceparent"
+#: W3C trace context; a later version may have more behind the flags, and a whole line of it goes on every event.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,64})?")
+
+
+def traceparent_in(headers: Mapping[str, str]) -> str | None:
+    """The publisher's trace; whatever else stands there is left behind."""
+    given = headers.get(TRACEPARENT)
+    return given if given is not None and _TRACEPARENT.fullmatch(given) else None
 
 
 @dataclass(frozen=True)

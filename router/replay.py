@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from router import subjects
 from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetter, DeadLetters, State
 from router.follow_up import FollowUp
@@ -48,18 +49,18 @@ class Replay:
         return done
 
     async def _again(self, letter: DeadLetter) -> str:
-        subject = str(letter.event["subject"])
+        subject, body = str(letter.event["subject"]), await self._whole_body(letter)
         match subject.partition(".")[0]:
             case "notifications":
-                _check_readable(letter.body)
+                _check_readable(body)
                 sequence = int(letter.event["sequence"])
                 headers = letter.event["headers"]
-                await self.intake.take(Received(subject, sequence, letter.body, headers, redelivered=True))
+                await self.intake.take(Received(subject, sequence, body, headers, redelivered=True))
                 return "read again; see the delivery events for what came of it"
             case "deliveries" if letter.event["stage"] == "stuck":
                 raise NotReplayableError("only the provider knows; look there and resolve it by hand")
             case "deliveries":
-                await self.follow_up.on_event(letter.body)
+                await self.follow_up.on_event(body)
                 return "followed up again"
             case "outbox" if letter.event["stage"] == "reconcile":
                 source, identity, number = self._held(letter)
@@ -70,10 +71,20 @@ class Replay:
                 headers = {
                     name: value for name, value in letter.event["headers"].items() if not name.startswith("Nats-")
                 }
-                await self.js.publish(subject, letter.body, headers)
+                await self.js.publish(subject, body, headers)
                 return "put back into its queue"
             case _:
                 raise NotReplayableError(f"nothing is known about replaying {subject!r}; resolve it by hand")
+
+    async def _whole_body(self, letter: DeadLetter) -> bytes:
+        """Of what was too large to be repeated in a dead letter only the beginning stands there."""
+        if not letter.event["truncated"]:
+            return letter.body
+        stream = subjects.stream_of(str(letter.event["subject"]))
+        stored = await self.js.at(stream, int(letter.event["sequence"])) if stream else None
+        if stored is None:
+            raise NotReplayableError("it was too large to be kept whole, and is gone from where it stood")
+        return stored.body
 
     async def _resolve_held(self, letter: DeadLetter, outcome: str | None) -> str:
         source, identity, number = self._held(letter)

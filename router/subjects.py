@@ -14,6 +14,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 NOTIFICATIONS, OUTBOX, DELIVERIES = "NOTIFICATIONS", "OUTBOX", "DELIVERIES"
 TIMERS, INBOUND, DEADLETTERS = "TIMERS", "INBOUND", "DEADLETTERS"
+_STREAMS = (NOTIFICATIONS, OUTBOX, DELIVERIES, INBOUND, DEADLETTERS)
 
 #: Stands where a subject names no source that the contract allows.
 UNKNOWN_SOURCE = "unknown"
@@ -50,6 +51,14 @@ def source_of(subject: str) -> str:
     """The source of a notification's subject for a dead letter, however wrong the rest is."""
     token = subject.rsplit(".", 1)[-1]
     return token if SOURCE.fullmatch(token) else UNKNOWN_SOURCE
+
+
+def stream_of(subject: str) -> str | None:
+    """The stream that a subject of the router's belongs to."""
+    first = subject.partition(".")[0]
+    if first in {"timers", "wake"}:
+        return TIMERS
+    return first.upper() if first.upper() in _STREAMS else None
 
 
 def notification(lane: str, source: str) -> str:

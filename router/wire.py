@@ -36,6 +36,11 @@ from router.subjects import NAME, NOTIFICATION_ID
 
 MAX_METADATA_BYTES = 2048
 MAX_MEDIA = 10
+MAX_VARIABLES = 100
+#: Entries of metadata: no more fit into its bytes, and whoever gives thousands is told before they are looked at.
+_MAX_METADATA = 512
+#: Mistakes that are looked at one by one: a body of nothing but mistakes would take half a second of everybody's time.
+_MOST_MISTAKES = 1_000
 MAX_TEXT = 32_000  #: characters; a guard of the router's memory, far above what any channel takes
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)")
 _CONTENT_SID = re.compile(r"HX[0-9a-fA-F]{32}")
@@ -146,7 +151,9 @@ class TemplateContent(Strict):
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="configured name")
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = Field(None, description="BCP 47, with a name")
     content_sid: ContentSid | None = Field(None, description="Twilio's content SID")
-    variables: dict[str, str | None] = Field(default_factory=dict, description="values of the template's variables")
+    variables: dict[str, str | None] = Field(
+        default_factory=dict, max_length=MAX_VARIABLES, description="values of the template's variables, 100 at most"
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> TemplateContent:
@@ -195,7 +202,9 @@ class Notification(Strict):
         None,
         description="when nobody can say whether an attempt was sent; default: retry",
     )
-    metadata: dict[str, str] = Field(default_factory=dict, description="comes back on every event; 2 kB at most")
+    metadata: dict[str, str] = Field(
+        default_factory=dict, max_length=_MAX_METADATA, description="comes back on every event; 2 kB at most"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Notification:
@@ -268,9 +277,11 @@ def too_large(body: bytes, limit: int) -> TooLargeError:
 
 
 def _explain(exc: ValidationError, body: bytes) -> InvalidNotificationError:
+    if (count := exc.error_count()) > _MOST_MISTAKES:
+        return InvalidNotificationError(f"it has {count} mistakes, too many to name one", None, _usable_id(body))
     errors = exc.errors(include_url=False, include_context=False, include_input=False)
     sentences = [_sentence(error) for error in errors[:10]]
-    field = ".".join(str(part) for part in errors[0]["loc"]) or None
+    field = ".".join(str(part)[:64] for part in errors[0]["loc"]) or None
     return InvalidNotificationError("; ".join(sentences), field, _usable_id(body))
 
 

@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from channels.reasons import Reason
 from router import topology
 from router.deadletters import DeadLetters
-from router.jetstream import JetStream, StoreError
+from router.jetstream import JetStream, StoreError, TooLargeForStoreError
 from router.pulling import acknowledge, give_back, still_working
 from router.subjects import SOURCE, UNKNOWN_SOURCE
 
@@ -56,6 +56,9 @@ class Settler:
             await handler(msg)
         except LaterError as exc:
             await self.give_back(msg, exc.seconds)
+        except TooLargeForStoreError as exc:
+            log.error(f"{self.stage}.too_large", subject=msg.subject, why=str(exc))
+            await self._after_fault(msg)
         except StoreError as exc:
             log.warning(f"{self.stage}.store_unavailable", why=str(exc))
             await self.give_back(msg, 1.0)
