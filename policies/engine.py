@@ -50,6 +50,8 @@ class Policy:
     options: Mapping[ChannelName, Option]  #: the installed channels
     unknown: Mapping[Category, OnUnknown]
     pauses: Pauses  #: of the document and of operators
+    capped: frozenset[Category]  #: the categories under a frequency cap: `RecipientFacts.recent` matters to them alone
+    remembers: float  #: the longest window of a cap, in seconds
 
     def on_unknown(self, category: Category) -> OnUnknown:
         """What to do with an unknown outcome where the notification itself says nothing."""
@@ -72,6 +74,8 @@ def compile_policy(document: PolicyDocument, world: World, switches: Iterable[Pa
         session_senders=frozenset(sender.name for sender in world.senders if sender.channels & sessions),
         unknown=document.on_unknown,
         pauses=pauses,
+        capped=frozenset(each for cap in document.guards.frequency for each in cap.category or Category),
+        remembers=max((cap.window for cap in document.guards.frequency), default=0),
         opt_in_needs=tuple(_need(rule, document) for rule in document.guards.opt_in),
     )
 

@@ -114,6 +114,9 @@ class Router:
             await self._work(parts, topology.WAKE, parts.waking.on_message, 64)
             await self._work(parts, topology.STUCK, parts.stuck.on_accepted, 16)
             self._pauses.append(parts.stuck.stop)
+            await parts.returns.start()
+            self._pauses.append(parts.returns.pause)
+            self._drains.append(parts.returns.stop)
         if "dispatch" in self._roles:
             for part in (parts.dispatch, parts.orphans):
                 await part.start()

@@ -14,6 +14,7 @@ class CrashPoint(StrEnum):
     """Each is followed by the step that has not happened yet."""
 
     INTAKE_RECEIVED = "intake.received"  #: the decision is not in the log
+    INTAKE_COUNTED = "intake.counted"  #: counted under the policy's caps; the decision is not in the log
     INTAKE_APPENDED = "intake.appended"  #: decided; not in the outbox, or not scheduled
     INTAKE_HANDED_OVER = "intake.handed_over"  #: in the outbox; not acknowledged
     DISPATCH_TAKEN = "dispatch.taken"  #: taken from the outbox; not claimed
@@ -34,6 +35,7 @@ class CrashPoint(StrEnum):
     SILENCE_APPENDED = "silence.appended"  #: given up; the wake-up is not acknowledged
     FOLLOW_UP_TOOK_BACK = "follow_up.took_back"  #: the earlier message was asked back; no next step is on its way
     WAKE_TAKEN = "wake.taken"  #: a schedule fired; nothing was done about it
+    RETURN_TAKEN = "return.taken"  #: an end without a message was read; it still counts under the caps
     REPLAY_DONE = "replay.done"  #: a dead letter was given back; not marked so
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import structlog
@@ -20,6 +20,7 @@ from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
 from policies.model import Decision, Deferred, Outcome, Rejected, RoutingPlan, RoutingRequest, Suppressed
 from router import subjects
+from router.caps import Caps, Recent
 from router.clock import Clock
 from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetters
@@ -82,6 +83,7 @@ class Intake:
         timers: Timers,
         dead_letters: DeadLetters,
         recipients: Recipients,
+        caps: Caps,
         policy: Callable[[], Policy],
         channels: Collection[ChannelName],
         clock: Clock,
@@ -93,6 +95,7 @@ class Intake:
         self._timers = timers
         self._dead_letters = dead_letters
         self._recipients = recipients
+        self._caps = caps
         self._policy = policy
         self._channels = channels
         self._clock = clock
@@ -211,8 +214,7 @@ class Intake:
 
     async def _decide(self, incoming: _Incoming, story: Story) -> None:
         """Ask the policy, append what it says, act on it. Raises `ConflictError` when the story moved on meanwhile."""
-        facts = self._recipients.facts(incoming.request.recipient)
-        decision = decide(incoming.request, facts, self._policy(), self._clock())
+        decision = await self._decision(incoming)
         happening, snapshot = self._as_event(incoming, story, decision)
         story = await self._ledger.append(incoming.about, happening, snapshot, after=story.sequence)
         reached(CrashPoint.INTAKE_APPENDED)
@@ -231,6 +233,20 @@ class Intake:
             await self._hand_over(incoming, story)
         elif snapshot.until is not None:
             await self._wait(incoming, snapshot)
+
+    async def _decision(self, incoming: _Incoming) -> Decision:
+        """What the policy says. Where a cap matters, what it lets through is counted already."""
+        request, policy = incoming.request, self._policy()
+        facts = self._recipients.facts(request.recipient)
+        decision = decide(request, facts, policy, self._clock())
+        # What is stopped without a look at what was sent lately needs none.
+        if request.category not in policy.capped or not isinstance(decision.outcome, RoutingPlan):
+            return decision
+
+        def again(recent: Recent) -> Decision:
+            return decide(request, replace(facts, recent=recent), policy, self._clock())
+
+        return await self._caps.decided(incoming.name, request.recipient, request.category, policy, again)
 
     def _as_event(self, incoming: _Incoming, story: Story, decision: Decision) -> tuple[Happening, Snapshot]:
         outcome = decision.outcome
@@ -275,7 +291,10 @@ class Intake:
 
     async def _wait(self, incoming: _Incoming, snapshot: Snapshot) -> None:
         assert snapshot.until is not None
-        received = incoming.received
+        received, request, policy = incoming.received, incoming.request, self._policy()
+        if received.redelivered and request.category in policy.capped:
+            # Somebody may have counted it and died before it was routed; now it waits.
+            await self._caps.give_back(incoming.name, request.recipient, policy)
         headers = as_published(received.subject, received.sequence, incoming.traceparent)
         origin, identity = incoming.origin, incoming.notification.id
         await self._timers.schedule(Kind.DEFER, origin.source, identity, snapshot.until, received.body, headers)
@@ -374,6 +393,11 @@ class _Incoming:
     @property
     def traceparent(self) -> str | None:
         return traceparent_in(self.received.headers)
+
+    @property
+    def name(self) -> str:
+        """Unique among all notifications."""
+        return f"{self.origin.source}.{self.notification.id}"
 
     @cached_property
     def about(self) -> About:

@@ -64,12 +64,4 @@ def compiled(text: str | None, name: str, world: World, switches: Iterable[Pause
         chosen = document.shipped() if text is None else document.load(text, name)
     except document.PolicyError as exc:
         raise PolicyFileError(str(exc)) from None
-    if missing := _not_carried_out(chosen):
-        raise PolicyFileError(f"{name}: this router does not carry out {', '.join(missing)} yet; take it out")
     return compile_policy(chosen, world, switches)
-
-
-def _not_carried_out(chosen: document.PolicyDocument) -> list[str]:
-    """What a policy can say and the router would pass over in silence: refused, since nobody would notice."""
-    asked = {"guards.frequency": bool(chosen.guards.frequency)}
-    return [name for name, there in asked.items() if there]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from channels.model import Lane
@@ -19,13 +20,16 @@ from router.settings import Settings
 #: Message schedules came with 2.12; 2.12.3 and 2.12.4 could lose messages of replicated work queues.
 MINIMUM_SERVER = (2, 12, 5)
 
-INTAKE, FOLLOW_UP, WAKE, STUCK = "intake", "follow-up", "wake", "stuck"
-SESSIONS, CONSENT, REACH, SENDERS = "sessions", "consent", "reach", "senders"
+INTAKE, FOLLOW_UP, WAKE, STUCK, RETURNS = "intake", "follow-up", "wake", "stuck", "returns"
+SESSIONS, CONSENT, REACH, RECENT, SENDERS = "sessions", "consent", "reach", "recent", "senders"
 META, POLICY, ATTRIBUTIONS, DEADLETTERS = "pointsman", "policy", "attributions", "deadletters"
-BUCKETS = (SESSIONS, CONSENT, REACH, SENDERS, META, POLICY, ATTRIBUTIONS, DEADLETTERS)
+BUCKETS = (SESSIONS, CONSENT, REACH, RECENT, SENDERS, META, POLICY, ATTRIBUTIONS, DEADLETTERS)
 
 #: Statuses after which something has to be done: the next attempt, the search for an unknown one, the end.
 FOLLOWED = ("failed", "undelivered", "unknown", "canceled")
+
+#: Statuses of events that end a notification which the provider may never have accepted.
+ENDED = ("suppressed", "rejected", "expired", "exhausted", "canceled")
 
 _DAY = 86_400 * 10**9  # nanoseconds
 _SECOND = 10**9
@@ -119,6 +123,25 @@ def consumer(settings: Settings, name: str) -> tuple[str, dict[str, Any]]:
 def dispatching(sender: str, lane: Lane, ack_wait: float) -> dict[str, Any]:
     """The consumer of one sender's lane."""
     return _consumer(f"dispatch-{sender}-{lane}", ack_wait, (subjects.outbox_lane(sender, lane),))
+
+
+def returning(ack_wait: float, since: datetime) -> dict[str, Any]:
+    """The consumer of ends that may give a place under a cap back; made when a policy first has a cap."""
+    filters = tuple(f"deliveries.*.{status}.>" for status in ENDED)
+    return {
+        **_consumer(RETURNS, ack_wait, filters),
+        "deliver_policy": "by_start_time",
+        "opt_start_time": since.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+    }
+
+
+async def has_consumer(js: JetStream, stream: str, name: str) -> bool:
+    """Whether a durable consumer is there."""
+    try:
+        await js.api(f"CONSUMER.INFO.{stream}.{name}")
+    except StoreRefusedError:
+        return False
+    return True
 
 
 def _consumer(name: str, ack_wait: float, filters: tuple[str, ...], *, max_ack_pending: int = 1_000) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from router.archive import Archive
 from router.attempts import Attempts
 from router.attribution import Attribution
 from router.cancel import Cancel
+from router.caps import Caps, Returns
 from router.clock import utc_now
 from router.consent import ConsentKeeper
 from router.deadletters import DeadLetters
@@ -40,6 +41,7 @@ from router.reach import Reach
 from router.recipients import Consent, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
+from router.returning import Returning
 from router.services import Desk
 from router.services.cancel import CancelDesk
 from router.services.dead_letters import DeadLetterDesk
@@ -122,6 +124,10 @@ class Parts:
         return Recipients(self.consent, self.sessions, self.reach, self.senders.values())
 
     @cached_property
+    def caps(self) -> Caps:
+        return Caps(self.js, self.settings.streams.bucket_prefix, self.hasher, utc_now)
+
+    @cached_property
     def consent_keeper(self) -> ConsentKeeper:
         return ConsentKeeper(self.consent, self.settings.consent, self.senders, utc_now)
 
@@ -139,6 +145,7 @@ class Parts:
             timers=self.timers,
             dead_letters=self.dead_letters,
             recipients=self.recipients,
+            caps=self.caps,
             policy=self.policy,
             channels=self.providers.plugins.keys(),
             clock=utc_now,
@@ -242,6 +249,11 @@ class Parts:
         return FollowUp(self.ledger, self.archive, self.outbox, self.timers, self.reconcile, self.silence, utc_now)
 
     @cached_property
+    def returns(self) -> Returning:
+        returns = Returns(self.caps, self.policy)
+        return Returning(self.js, self.dead_letters, returns, self.settings.dispatch)
+
+    @cached_property
     def waking(self) -> Waking:
         return Waking(self.intake, self.outbox, self.reconcile, self.silence)
 
@@ -272,7 +284,7 @@ class Parts:
     @cached_property
     def desks(self) -> Sequence[Desk]:
         return (
-            DecisionDesk(self.js, self.recipients, self.policy, utc_now),
+            DecisionDesk(self.js, self.recipients, self.caps, self.policy, utc_now),
             DeadLetterDesk(self.js, self.dead_letters, self.replay),
             RecipientDesk(self.recipients, self.senders, frozenset(self.providers.plugins), utc_now),
             CancelDesk(Cancel(self.ledger, self.providers.channels, utc_now)),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
 from router import subjects
+from router.caps import Caps
 from router.clock import Clock
 from router.jetstream import JetStream
 from router.recipients import Recipients
@@ -23,6 +24,7 @@ class DecisionDesk:
 
     js: JetStream
     recipients: Recipients
+    caps: Caps
     policy: Callable[[], Policy]
     clock: Clock
 
@@ -42,8 +44,10 @@ class DecisionDesk:
             wanted = notification.as_request(source, lane)
         except InvalidNotificationError as exc:
             raise BadRequestError(exc.message, exc.field) from None
-        facts = self.recipients.facts(wanted.recipient)
-        return decision_as_dict(decide(wanted, facts, self.policy(), self.clock()))
+        facts, policy = self.recipients.facts(wanted.recipient), self.policy()
+        if wanted.category in policy.capped:
+            facts = replace(facts, recent=await self.caps.recent(wanted.recipient, policy))
+        return decision_as_dict(decide(wanted, facts, policy, self.clock()))
 
     async def trace(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """`{source, id}`: every event of one notification, in order."""

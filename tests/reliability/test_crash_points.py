@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -122,9 +123,20 @@ class Death:
 
 
 HOLD: dict[str, Any] = {"on_unknown": "hold"}
+#: One message a recipient and hour: what is published beyond it waits for longer than any test.
+CAPPED = """
+version = "capped"
+[[guards.frequency]]
+limit = 1
+window = 3600
+[[routes]]
+name = "all"
+plan = [{ channel = "sms" }]
+"""
 FAILOVER = {"content": {"text": "hi", "template": TEMPLATE}}
 DEATHS = [
     Death(CrashPoint.INTAKE_RECEIVED, (), SENT_ONCE, roles="intake"),
+    Death(CrashPoint.INTAKE_COUNTED, (), SENT_ONCE, roles="intake", policy=CAPPED),
     Death(CrashPoint.INTAKE_APPENDED, SENT_ONCE[:1], SENT_ONCE, roles="intake"),
     Death(CrashPoint.INTAKE_HANDED_OVER, SENT_ONCE[:1], SENT_ONCE, roles="intake"),
     Death(CrashPoint.DISPATCH_TAKEN, SENT_ONCE[:1], SENT_ONCE),
@@ -178,8 +190,12 @@ DEATHS = [
 ]
 
 
+#: Whose consequence shows in another notification's story: they have tests of their own below.
+ELSEWHERE = {CrashPoint.RETURN_TAKEN}
+
+
 def test_every_crash_point_has_its_death() -> None:
-    assert {death.point for death in DEATHS} == set(CrashPoint)
+    assert {death.point for death in DEATHS} | ELSEWHERE == set(CrashPoint)
 
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: f"{death.point}{death.label}")
@@ -308,3 +324,34 @@ async def test_a_claim_without_a_request_is_held_for_a_person_and_replaying_it_t
     await harness.idle()
     assert len(harness.sent) == 1
     assert [event.body["attempt"] for event in harness.story(ID) if event.status == "sending"] == [1, 2]
+
+
+async def test_a_place_under_a_cap_is_given_back_although_whoever_was_about_to_died(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    harness = await stack.enter_async_context(Harness(faults=Faults(scripts={US: ("refuse:30007",)})))
+    settings = Death(CrashPoint.RETURN_TAKEN, (), (), policy=CAPPED).settings(tmp_path)
+    doomed = await DoomedRouter.start(harness, tmp_path, CrashPoint.RETURN_TAKEN, **settings)
+    stack.push_async_callback(doomed.close)
+    await harness.publish("never-sent")
+    await harness.wait_for("never-sent", "exhausted")
+    await doomed.died()
+    assert await _counted(harness) == ["shop.never-sent"]
+
+    await harness.start_router(**settings)
+
+    async with asyncio.timeout(TAKEN_OVER_WITHIN):
+        while await _counted(harness):
+            await asyncio.sleep(0.02)
+    await harness.publish(ID)
+    await harness.wait_for(ID, "delivered")
+    await harness.publish("one-too-many")
+    await harness.wait_for("one-too-many", "deferred")
+    assert await _counted(harness) == [f"shop.{ID}"]
+
+
+async def _counted(harness: Harness) -> list[str]:
+    """What counts under the cap for the one recipient there is."""
+    stored = await harness.js.get_last_msg("KV_recent", "$KV.recent.>")
+    assert stored.data is not None
+    return [row[0] for row in json.loads(stored.data)]

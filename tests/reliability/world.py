@@ -18,6 +18,7 @@ from router import crashpoints
 from router.archive import Archive
 from router.attempts import Attempts
 from router.attribution import Attribution
+from router.caps import Caps
 from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint
 from router.deadletters import DeadLetters
@@ -117,6 +118,7 @@ class Process:
             timers=timers,
             dead_letters=dead_letters,
             recipients=recipients,
+            caps=Caps(store, "", HASHER, clock),
             policy=lambda: POLICY,
             channels=world.channels.keys(),
             max_body=100_000,

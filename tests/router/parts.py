@@ -8,9 +8,10 @@ from datetime import datetime
 
 from channels.model import MMS, SMS, WHATSAPP, ChannelName, Sender
 from policies import document
-from policies.engine import compile_policy
+from policies.engine import Policy, compile_policy
 from policies.retry import RetrySettings
 from router.archive import Archive
+from router.caps import Caps
 from router.consent import ConsentKeeper
 from router.deadletters import DeadLetters
 from router.hashing import Hasher
@@ -53,6 +54,7 @@ class Parts:
         self.sessions = Sessions(self.store, "", HASHER, SessionSettings(), now)
         self.reach = Reach(self.store, "", HASHER, (SMS, MMS, WHATSAPP), ReachSettings(), now)
         self.recipients = Recipients(self.consent, self.sessions, self.reach, SENDERS)
+        self.caps = Caps(self.store, "", HASHER, now)
         self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
         self.silence = Silence(self.ledger, Archive(self.store), Timers(self.store), {}, now)
@@ -61,15 +63,19 @@ class Parts:
         )
 
     def intake(
-        self, channels: Iterable[str] = ("sms", "mms", "whatsapp"), made: Callable[..., Intake] = Intake
+        self,
+        channels: Iterable[str] = ("sms", "mms", "whatsapp"),
+        made: Callable[..., Intake] = Intake,
+        policy: Policy | None = None,
     ) -> Intake:
-        policy = compile_policy(document.shipped(), a_world())
+        policy = policy or compile_policy(document.shipped(), a_world())
         return made(
             ledger=self.ledger,
             outbox=Outbox(self.store),
             timers=Timers(self.store),
             dead_letters=DeadLetters(self.store, now, "pointsman"),
             recipients=self.recipients,
+            caps=self.caps,
             policy=lambda: policy,
             channels=[ChannelName(name) for name in channels],
             clock=now,
