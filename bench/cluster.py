@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -36,14 +37,16 @@ class Cluster:
         nats_config: str = "",
         nodes: int = 1,
         provider: str | None = None,
+        store: Path | None = None,
     ) -> None:
         """`nodes`: NATS servers; with three, every stream has three copies.
 
-        `provider`: address of one that runs already, instead of the simulator.
+        `provider`: address of one that runs already, instead of the simulator. `store`: where NATS keeps its files,
+        to go on with them another time; they are removed with everything else by default.
         """
         self._stack = AsyncExitStack()
         self.directory = Path(tempfile.mkdtemp(prefix="pointsman-bench-"))
-        store = self.directory / "nats"
+        store = store or self.directory / "nats"
         self.nats: EmbeddedNats | NatsCluster = (
             EmbeddedNats(store=store, extra_config=nats_config)
             if nodes == 1
@@ -83,9 +86,10 @@ class Cluster:
         if kind is None:
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    async def add_router(self) -> None:
-        """One router more, until it is ready."""
-        await self._start_router(len(self.routers))
+    async def add_router(self, *, roles: str = "", within: float = 30) -> Process:
+        """One router more, until it is ready. `roles`: as `pointsman run --roles` takes them; all by default."""
+        await self._start_router(len(self.routers), ["--roles", roles] if roles else [], within)
+        return self.routers[-1]
 
     @property
     def nats_pids(self) -> list[int]:
@@ -116,17 +120,17 @@ class Cluster:
         self._stack.push_async_callback(process.stop)
         await self._until_answers(f"{self.simulator_url}/simulator/stats")
 
-    async def _start_router(self, index: int) -> None:
+    async def _start_router(self, index: int, options: Sequence[str] = (), within: float = 30) -> None:
         admin = free_port()
         config = self.directory / f"router-{index}.toml"
         config.write_text(self._toml(admin))
-        command = [*ROUTER, "run", "--config", str(config)]
+        command = [*ROUTER, "run", "--config", str(config), *options]
         process = self._process(f"router-{index}", command)
         await process.start()
         self._stack.push_async_callback(process.stop)
         self.routers.append(process)
         self.admin_ports.append(admin)
-        await self._until_answers(f"http://127.0.0.1:{admin}/readyz")
+        await self._until_answers(f"http://127.0.0.1:{admin}/readyz", within)
 
     def _process(self, name: str, command: list[str]) -> Process:
         environ = {

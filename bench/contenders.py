@@ -227,10 +227,10 @@ async def lap(contender: Contender, count: int) -> Lap:
         return await work_off(arena, bodies(count, "n"))
 
 
-async def warm_up(arena: Arena, count: int) -> None:
+async def warm_up(arena: Arena, count: int, prefix: str = "warm") -> None:
     """Imports, connections, caches."""
     before = await arena.course.finished()
-    await arena.course.publish(bodies(count, "warm"))
+    await arena.course.publish(bodies(count, prefix))
     await until_finished(arena.course, before + count, within=_PATIENCE)
 
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from bench.measure import machine
 from channels.address import parse_recipient, zones_of
 from channels.model import Category, ChannelName, FromNumber, Lane, Sender, SenderKind
 from channels.registry import discover
@@ -186,8 +186,7 @@ def _as_json(figures: Sequence[Figure], runs: int) -> str:
         }
         for each in figures
     ]
-    machine = {"python": platform.python_version(), "machine": platform.machine()}
-    return json.dumps({"policy": shipped().version, "runs": runs, **machine, "figures": rows}, indent=2)
+    return json.dumps({"policy": shipped().version, "runs": runs, "machine": machine(), "figures": rows}, indent=2)
 
 
 if __name__ == "__main__":

@@ -46,17 +46,25 @@ async def connected(urls: Sequence[str]) -> AsyncIterator[JetStream]:
 async def pour(js: JetStream, stream: str, items: Iterable[Item]) -> int:
     """Store all of them; how many there were. Fails where the stream did not take every one."""
     before, count = await _messages(js, stream), 0
-    for subject, body, headers in items:
-        count += 1
-        if count % _STRIDE:
-            await js.client.publish(subject, body, headers=headers)
-        else:
-            await js.publish(subject, body, headers)
-    await js.client.flush(timeout=60)
+    last: Item | None = None
+    for item in items:
+        if last is not None:
+            await _store(js, last, acknowledged=count % _STRIDE == 0)
+        last, count = item, count + 1
+    if last is not None:
+        await _store(js, last, acknowledged=True)  # and so are all before it
     stored = await _messages(js, stream) - before
     if stored != count:
         raise AssertionError(f"{stream} took {stored} of {count}")
     return count
+
+
+async def _store(js: JetStream, item: Item, *, acknowledged: bool) -> None:
+    subject, body, headers = item
+    if acknowledged:
+        await js.publish(subject, body, headers)
+    else:
+        await js.client.publish(subject, body, headers=headers)
 
 
 async def _messages(js: JetStream, stream: str) -> int:

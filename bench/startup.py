@@ -28,6 +28,7 @@ from bench.measure import cpu_seconds, memory, show, spread
 
 WHATSAPP = {"name": "whatsapp", "kind": "whatsapp", "channels": ["whatsapp"], "from": "+14155238886", "rate": 1000}
 _MEGA = 1024 * 1024
+_PATIENCE = 180.0  #: seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,9 @@ def _children_cpu() -> float:
 async def start_router(cluster: Cluster) -> Start:
     """One router more in this cluster, from the start of its process until it answers that it is ready."""
     started = time.monotonic()
-    await cluster.add_router()
-    seconds, pid = time.monotonic() - started, cluster.routers[-1].pid
-    return Start(seconds, cpu_seconds(pid), memory(pid))
+    router = await cluster.add_router(within=_PATIENCE)
+    seconds = time.monotonic() - started
+    return Start(seconds, cpu_seconds(router.pid), memory(router.pid))
 
 
 async def starts(cluster: Cluster, rounds: int) -> list[Start]:

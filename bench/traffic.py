@@ -59,8 +59,12 @@ async def until_finished(course: Course, count: int, within: float, every: float
 class JetStreamCourse:
     """One subject to publish to, one kind of outcome to wait for."""
 
-    def __init__(self, urls: list[str], subject: str, outcomes: str, finish: str) -> None:
-        """`outcomes`: the stream that they are in, which is there already; `finish`: the filter that counts them."""
+    def __init__(self, urls: list[str], subject: str, outcomes: str, finish: str, *, anew: bool = True) -> None:
+        """`outcomes`: the stream that they are in, which is there already; `finish`: the filter that counts them.
+
+        `anew`: only what comes from now on counts.
+        """
+        self._policy = "new" if anew else "all"
         self._urls = urls
         self._subject = subject
         self._outcomes = outcomes
@@ -72,7 +76,7 @@ class JetStreamCourse:
         self._client = await nats.connect(self._urls, max_reconnect_attempts=-1, pending_size=64 * 1024 * 1024)
         # A consumer that nobody pulls from: the server counts what waits for it, at no cost for anybody.
         config = {
-            "deliver_policy": "new",
+            "deliver_policy": self._policy,
             "ack_policy": "none",
             "filter_subject": self._finish,
             "inactive_threshold": 3600 * 10**9,
@@ -102,7 +106,7 @@ class JetStreamCourse:
         await asyncio.gather(*pending)
 
     async def finished(self) -> int:
-        """Outcomes since this was opened."""
+        """Outcomes so far."""
         return int((await self._api(f"CONSUMER.INFO.{self._outcomes}.{self._consumer}", {}))["num_pending"])
 
     async def _api(self, subject: str, request: object) -> dict[str, Any]:

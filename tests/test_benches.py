@@ -64,6 +64,20 @@ async def test_startup_is_timed_with_nothing_stored_and_with_recipients() -> Non
     assert all(figures["seconds"]["median"] > 0 for figures in report["figures"].values())
 
 
+@pytest.mark.parametrize(
+    ("what", "rows"),
+    [("backlog", 2), ("log", 2), ("recipients", 2), ("replicas", 2)],
+)
+async def test_scale_measures_the_same_before_and_beside(what: str, rows: int) -> None:
+    report = await run("scale", what, "--count", "60", "--rounds", "1", "--lap", "40")
+    assert len(report["rows"]) >= rows
+    assert report["rows"][0].keys() == report["rows"][-1].keys()
+    if what == "backlog":
+        assert {each["what"]: each["to"] for each in report["rows"]} == dict.fromkeys(
+            ("publish", "intake", "dispatch,tracking"), 60
+        )
+
+
 def test_arrivals_come_at_random_and_as_often_as_asked() -> None:
     plan = moments(1000, 10, seed=1)
     assert plan == sorted(plan)
