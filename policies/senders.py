@@ -102,6 +102,15 @@ def kind_table(senders: Sequence[Sender]) -> ByCountry[frozenset[SenderKind]]:
     return _by_country(senders, kinds)
 
 
+def channels_with_equals(senders: Sequence[Sender], channels: Iterable[ChannelName]) -> frozenset[ChannelName]:
+    """Where more than one sender is as good as another for some country: what a recipient had last matters there."""
+    return frozenset(channel for channel in channels if _has_equals(sender_table(senders, channel)))
+
+
+def _has_equals(table: SenderTable) -> bool:
+    return any(len(tier) > 1 for row in (*table.named.values(), table.elsewhere) for tier in row.tiers)
+
+
 def chosen_from(senders: Iterable[Sender], names: Collection[str], kinds: Collection[SenderKind]) -> list[Sender]:
     """Those that a step names; all where it names none."""
     return [s for s in senders if (not names or s.name in names) and (not kinds or s.kind in kinds)]

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -165,7 +166,9 @@ class Router:
         Counted.on = settings.telemetry.metrics
         keeper = await self._keep_policy(js, providers)
         parts = Parts(settings, js, providers, keeper.policy, hasher, self.instance, self._tracing())
-        for mirror in (parts.consent.mirror, parts.sessions.mirror, parts.reach.mirror):
+        mirrors: list[Mirror[Any]] = [parts.consent.mirror, parts.sessions.mirror, parts.reach.mirror]
+        mirrors += [parts.stickiness.mirror] if parts.stickiness.channels else []
+        for mirror in mirrors:
             await mirror.start()
             self._stack.push_async_callback(mirror.stop)
         return parts

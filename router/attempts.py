@@ -96,6 +96,9 @@ class Attempts:
         PROVIDER.observe(time.monotonic() - started, item.chosen.channel, item.chosen.sender)
         await self._record(item, claim, outcome)
         reached(CrashPoint.DISPATCH_RECORDED)
+        if isinstance(outcome, SendReceipt) and item.chosen.channel in self.recipients.stickiness.channels:
+            recipient, step = item.notification.recipient(), item.chosen
+            await self.recipients.stickiness.used(recipient, step.channel, step.sender)
         took = time.monotonic() - started
         log.info("attempt.done", **_keys(item), **_words(outcome), seconds=round(took, 4))
         return outcome

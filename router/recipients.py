@@ -22,6 +22,7 @@ from router.hashing import Hasher
 from router.jetstream import JetStream, WrongSequenceError
 from router.reach import Reach
 from router.settings import SessionSettings
+from router.stickiness import Stickiness
 
 OPTED_OUT, OPTED_IN = "opted_out", "opted_in"
 #: Changes of one recipient's consent that are kept, newest last.
@@ -166,10 +167,13 @@ def _decode_session(value: bytes) -> datetime:
 class Recipients:
     """Gathers, without a round trip, what a decision needs to know."""
 
-    def __init__(self, consent: Consent, sessions: Sessions, reach: Reach, senders: Iterable[Sender]) -> None:
+    def __init__(
+        self, consent: Consent, sessions: Sessions, reach: Reach, stickiness: Stickiness, senders: Iterable[Sender]
+    ) -> None:
         self.consent = consent
         self.sessions = sessions
         self.reach = reach
+        self.stickiness = stickiness
         self._whatsapp = [s.name for s in senders if s.kind is SenderKind.WHATSAPP or WHATSAPP_CHANNEL in s.channels]
 
     def facts(self, recipient: Recipient) -> RecipientFacts:
@@ -183,6 +187,7 @@ class Recipients:
             sessions={name: end for name, end in ends.items() if end is not None},
             unreachable={channel: lesson.because for channel, lesson in self.reach.known(recipient).items()},
             timezones=zones_of(recipient),
+            last_sender=self.stickiness.known(recipient),
         )
 
     def opted_out(self, recipient: Recipient, *, channel: ChannelName, sender: str, category: str) -> bool:

@@ -264,6 +264,12 @@ class ReachSettings(Section):
     ttl: float = Field(3 * 86_400, ge=0, description="seconds until it is forgotten; 0: nothing is learnt")
 
 
+class StickinessSettings(Section):
+    """Which of several equal senders a recipient keeps."""
+
+    ttl: float = Field(30 * 86_400, ge=0, description="seconds until it is forgotten; 0: nothing is kept")
+
+
 class ConsentSettings(Section):
     """What a STOP reaches."""
 
@@ -321,6 +327,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     consent: ConsentSettings = ConsentSettings()
     reach: ReachSettings = ReachSettings()
+    stickiness: StickinessSettings = StickinessSettings()
     inbound: InboundSettings = InboundSettings()
     logs: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -22,8 +22,9 @@ MINIMUM_SERVER = (2, 12, 5)
 
 INTAKE, FOLLOW_UP, WAKE, STUCK, RETURNS = "intake", "follow-up", "wake", "stuck", "returns"
 SESSIONS, CONSENT, REACH, RECENT, SENDERS = "sessions", "consent", "reach", "recent", "senders"
+LAST_SENDERS = "last-senders"
 META, POLICY, ATTRIBUTIONS, DEADLETTERS = "pointsman", "policy", "attributions", "deadletters"
-BUCKETS = (SESSIONS, CONSENT, REACH, RECENT, SENDERS, META, POLICY, ATTRIBUTIONS, DEADLETTERS)
+BUCKETS = (SESSIONS, CONSENT, REACH, RECENT, LAST_SENDERS, SENDERS, META, POLICY, ATTRIBUTIONS, DEADLETTERS)
 
 #: Statuses after which something has to be done: the next attempt, the search for an unknown one, the end.
 FOLLOWED = ("failed", "undelivered", "unknown", "canceled")

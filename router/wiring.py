@@ -10,6 +10,7 @@ from typing import TypeVar
 from channels.model import Sender
 from policies.engine import Policy
 from policies.retry import RetrySettings
+from policies.senders import channels_with_equals
 from router import topology
 from router.advisories import Advisories
 from router.archive import Archive
@@ -49,6 +50,7 @@ from router.services.decisions import DecisionDesk
 from router.services.recipients import RecipientDesk
 from router.settings import Settings
 from router.silence import Silence
+from router.stickiness import Stickiness
 from router.stuck import Stuck
 from router.timers import Timers
 from router.tracing import Tracing
@@ -120,8 +122,14 @@ class Parts:
         return Reach(self.js, prefix, self.hasher, channels, self.settings.reach, utc_now)
 
     @cached_property
+    def stickiness(self) -> Stickiness:
+        prefix, settings = self.settings.streams.bucket_prefix, self.settings.stickiness
+        channels = channels_with_equals(tuple(self.senders.values()), self.providers.plugins)
+        return Stickiness(self.js, prefix, self.hasher, channels, settings, utc_now)
+
+    @cached_property
     def recipients(self) -> Recipients:
-        return Recipients(self.consent, self.sessions, self.reach, self.senders.values())
+        return Recipients(self.consent, self.sessions, self.reach, self.stickiness, self.senders.values())
 
     @cached_property
     def caps(self) -> Caps:

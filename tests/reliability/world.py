@@ -35,8 +35,16 @@ from router.reach import Reach
 from router.recipients import Consent, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
-from router.settings import ConsentSettings, ReachSettings, ReconcileSettings, SessionSettings, TrackingSettings
+from router.settings import (
+    ConsentSettings,
+    ReachSettings,
+    ReconcileSettings,
+    SessionSettings,
+    StickinessSettings,
+    TrackingSettings,
+)
 from router.silence import Silence
+from router.stickiness import Stickiness
 from router.stuck import Stuck
 from router.timers import Timers
 from router.tracking import Tracking
@@ -106,7 +114,8 @@ class Process:
         consent = Consent(store, "", HASHER)
         reach = Reach(store, "", HASHER, (SMS, MMS, WHATSAPP), ReachSettings(), clock)
         sessions = Sessions(store, "", HASHER, SessionSettings(), clock)
-        recipients = Recipients(consent, sessions, reach, SENDERS)
+        stickiness = Stickiness(store, "", HASHER, (), StickinessSettings(), clock)
+        recipients = Recipients(consent, sessions, reach, stickiness, SENDERS)
         archive, self.outbox, timers = Archive(store), Outbox(store), Timers(store)
         dead_letters = DeadLetters(store, clock, "deadletters")
         senders = {sender.name: sender for sender in SENDERS}

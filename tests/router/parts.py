@@ -21,8 +21,9 @@ from router.moves import Mover
 from router.outbox import Outbox
 from router.reach import Reach
 from router.recipients import Consent, Recipients, Sessions
-from router.settings import ConsentSettings, ReachSettings, SessionSettings
+from router.settings import ConsentSettings, ReachSettings, SessionSettings, StickinessSettings
 from router.silence import Silence
+from router.stickiness import Stickiness
 from router.timers import Timers
 from router.tracking import Tracking
 from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
@@ -53,7 +54,8 @@ class Parts:
         self.consent = Consent(self.store, "", HASHER)
         self.sessions = Sessions(self.store, "", HASHER, SessionSettings(), now)
         self.reach = Reach(self.store, "", HASHER, (SMS, MMS, WHATSAPP), ReachSettings(), now)
-        self.recipients = Recipients(self.consent, self.sessions, self.reach, SENDERS)
+        self.stickiness = Stickiness(self.store, "", HASHER, (), StickinessSettings(), now)
+        self.recipients = Recipients(self.consent, self.sessions, self.reach, self.stickiness, SENDERS)
         self.caps = Caps(self.store, "", HASHER, now)
         self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
