@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +161,28 @@ def _raw_blocks(page: Path, language: str) -> list[str]:
 def test_the_table_of_capabilities_is_what_the_channels_declare() -> None:
     built_in = [plugin for plugin in discover().values() if plugin.provider == "twilio"]
     assert table(built_in) in (ROOT / "docs" / "plugins.md").read_text(), "python -m channels.capabilities prints it"
+
+
+def test_the_site_is_built_without_a_warning_and_holds_every_page(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        str(ROOT / "docs"),
+        str(tmp_path),
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    pages = [
+        page.relative_to(ROOT / "docs").with_suffix(".html") for page in PAGES if page.is_relative_to(ROOT / "docs")
+    ]
+    menu = (tmp_path / "index.html").read_text()
+    assert [str(page) for page in pages if page.name != "index.html" and f'href="{page}"' not in menu] == []
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
