@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import nats
 from nats.js.client import JetStreamContext
 
 from bench.cluster import Cluster
-from bench.crash import CONFIG, SIMULATOR, read_log
+from bench.crash import CONFIG, SIMULATOR, patient, read_log
 from bench.nats_cluster import NatsCluster
 
 _SETTLED_WITHIN = 60.0  #: seconds after the last publication
@@ -79,7 +78,7 @@ async def run(stream: str, notifications: int, rate: float) -> Report:
 
 async def _publish(cluster: Cluster, report: Report, rate: float) -> None:
     """In open loop: one every so often, each again until it is acknowledged."""
-    connection = await nats.connect(cluster.nats_urls, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    connection = await patient(cluster.nats_urls)
     js = connection.jetstream(timeout=1)
     beginning = time.monotonic()
     tasks = []

@@ -22,11 +22,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.js.client import JetStreamContext
 
 from bench.cluster import Cluster
-from bench.crash import SENDERS, Logged, read_log
+from bench.crash import SENDERS, Logged, patient, read_log
 
 #: `dispatch` as shipped, and with everything short.
 SETTINGS: dict[str, dict[str, float]] = {
@@ -110,7 +109,7 @@ class _Load:
 
     async def steady(self, count: int, rate: float) -> None:
         """One every so often."""
-        connection = await nats.connect(self.cluster.nats_urls)
+        connection = await patient(self.cluster.nats_urls)
         beginning = time.monotonic()
         for index in range(count):
             await asyncio.sleep(max(0.0, beginning + index / rate - time.monotonic()))
@@ -119,7 +118,7 @@ class _Load:
 
     async def burst(self, count: int) -> None:
         """All at once."""
-        connection = await nats.connect(self.cluster.nats_urls)
+        connection = await patient(self.cluster.nats_urls)
         js, first = connection.jetstream(), len(self.published)
         await asyncio.gather(*(self._publish(js, first + index) for index in range(count)))
         await connection.close()

@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.js.client import JetStreamContext
 
 from bench.cluster import Cluster
-from bench.crash import SENDERS, SIMULATOR
+from bench.crash import SENDERS, SIMULATOR, patient
 from router.embedded import EmbeddedNats
 
 #: What counts as flat: growth in an hour, in the sample's own unit.
@@ -93,7 +92,7 @@ async def run(minutes: float, rate: float, every: float) -> Report:
     report = Report(rate, minutes)
     config = {"senders": SENDERS, "templates": {}, "tracking": {"stuck_after": 60, "receipt_wait": 120}}
     async with Cluster(config=config, simulator=SIMULATOR, routers=1) as cluster:
-        client = await nats.connect(cluster.nats_urls)
+        client = await patient(cluster.nats_urls)
         js = client.jetstream()
         publishing = asyncio.create_task(_publish(js, report))
         started = time.monotonic()
