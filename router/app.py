@@ -220,10 +220,10 @@ class Router:
             "/asyncapi": contract_page,
             "/asyncapi.json": contract_document,
         }
-        self.admin_url = (await self._listen(admin_app(pages), sock)).url
+        self.admin_url = (await self._listen(admin_app(pages), sock, websockets=True)).url
 
-    async def _listen(self, app: ASGIApp, sock: socket.socket) -> Listener:
-        listener = Listener(app, sock)
+    async def _listen(self, app: ASGIApp, sock: socket.socket, *, websockets: bool = False) -> Listener:
+        listener = Listener(app, sock, websockets=websockets)
         await listener.start()
         self._stack.push_async_callback(listener.stop)
         return listener

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import structlog
 from channels.port import WebhookReply
 from channels.twilio.simulator import TwilioMessage
 from router.http import ASGIApp, read_body, respond
-from router.listeners import Listener, bind
+from router.listeners import Limits, Listener, bind
 from tests.integration.harness import US, Harness
 
 pytestmark = pytest.mark.nats
@@ -27,19 +28,25 @@ _SLOW = 200  #: clients at a time
 
 
 def an_app() -> ASGIApp:
-    """Answers whoever sends a whole request."""
+    """Answers whoever sends a whole request, in one place before it is whole."""
 
     async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def] # the ASGI signature
-        if scope["type"] == "http":
-            await read_body(scope, receive, 1_000)
-            await respond(send, WebhookReply(204))
+        assert scope["type"] == "http"
+        match scope["path"]:
+            case "/unread":
+                await respond(send, WebhookReply(404))
+            case "/large":
+                await respond(send, WebhookReply(200, "text/plain", b"x" * 1_000_000))
+            case _:
+                await read_body(scope, receive, 1_000)
+                await respond(send, WebhookReply(204))
 
     return app
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[Listener]:
-    listener = Listener(an_app(), bind("127.0.0.1:0"), head=_HEAD)
+async def listening(limits: Limits | None = None) -> AsyncIterator[Listener]:
+    listener = Listener(an_app(), bind("127.0.0.1:0"), limits or Limits(head=_HEAD))
     await listener.start()
     try:
         yield listener
@@ -102,6 +109,80 @@ async def test_a_connection_that_says_nothing_may_wait_longer_than_one_that_drip
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         assert b"204" in await reader.readline()
         writer.close()
+
+
+async def test_a_crowd_that_says_nothing_makes_room_for_whoever_says_something() -> None:
+    async with listening(Limits(connections=50)) as listener:
+        port = urlsplit(listener.url).port
+        assert port is not None
+        crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
+        async with aiohttp.ClientSession() as session:
+            for _ in range(20):
+                async with session.post(listener.url, data=b"x") as answer:
+                    assert answer.status == 204
+        async with asyncio.timeout(3):
+            assert [await reader.read() for reader, _ in crowd[:250]] == [b""] * 250, "the first to come are let go"
+        assert not any(reader.at_eof() for reader, _ in crowd[-40:])
+        for _, writer in crowd:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "most", "answer"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: x\r\nX: ", 1_000_000, b"431"),
+        (b"POST /" + b"x" * 1000, 1_000_000, b"431"),
+        (b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n", 8_000_000, b"404"),
+        (b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", 8_000_000, b"404"),
+    ],
+)
+async def test_what_has_no_end_is_cut_off_however_fast_it_comes(head: bytes, most: int, answer: bytes) -> None:
+    """`most` of it leaves here, which is what fits into the buffers on the way."""
+    async with listening(Limits()) as listener:
+        port = urlsplit(listener.url).port
+        assert port is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        first = asyncio.create_task(reader.read(12))
+        left = 0
+        with contextlib.suppress(ConnectionError):
+            while left < 3 * most:
+                writer.write(b"x" * 10_000)
+                left += 10_000
+                await writer.drain()
+                await asyncio.sleep(0)
+        assert left <= most
+        with contextlib.suppress(ConnectionError):  # what came after it may have overtaken the answer
+            assert (await first).endswith(answer)
+        writer.close()
+
+
+async def test_whoever_does_not_take_the_answers_is_cut_off() -> None:
+    async with listening(Limits(idle=1.0)) as listener:
+        port = urlsplit(listener.url).port
+        assert port is not None
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
+        async with asyncio.timeout(5):
+            while listener.connections:
+                await asyncio.sleep(0.05)
+        writer.close()
+
+
+async def test_requests_that_are_none_do_not_fill_the_log() -> None:
+    async with listening() as listener:
+        port = urlsplit(listener.url).port
+        assert port is not None
+        with structlog.testing.capture_logs() as lines:
+            for number in range(300):
+                request = (
+                    b"\x00\r\n\r\n"
+                    if number % 2
+                    else b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+                )
+                await ask(port, request)
+        assert 0 < len(lines) < 10
+        assert {line["event"] for line in lines} == {"http.refused"}
 
 
 #: Whatever these are, they are no requests of a provider.
