@@ -58,7 +58,9 @@ class SendError(Exception):
 
     def as_provider_error(self) -> ProviderError:
         """What events say of it."""
-        return ProviderError(self.error_class, self.provider_code, self.message, self.slow, self.lasting)
+        return ProviderError(
+            self.error_class, self.provider_code, self.message, self.slow, self.lasting, self.retry_after
+        )
 
 
 class ChannelConfigError(SendError):

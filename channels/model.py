@@ -209,6 +209,7 @@ class ProviderError:
     message: str | None
     slow: bool = False  #: the trouble is the carrier's and takes a while: retry at long intervals
     lasting: bool = False  #: the address will not get this channel for days: worth remembering
+    retry_after: float | None = None  #: seconds for which the sender has to rest before anything of it is sent again
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,7 @@ class Router:
         keeper = await self._keep_policy(js, providers)
         parts = Parts(settings, js, providers, keeper.policy, hasher, self.instance, self._tracing())
         mirrors: list[Mirror[Any]] = [parts.consent.mirror, parts.sessions.mirror, parts.reach.mirror]
+        mirrors.append(parts.rests.mirror)
         mirrors += [parts.stickiness.mirror] if parts.stickiness.channels else []
         for mirror in mirrors:
             await mirror.start()

@@ -95,8 +95,10 @@ class Mirror(Generic[V]):
         bucket: Bucket,
         decode: Callable[[bytes], V],
         expired: Callable[[V], bool] | None = None,
+        below: str | None = None,
     ) -> None:
         self._js = js
+        self._filter = bucket.subject(f"{below}.>" if below else ">")  #: only keys that begin with this token
         self._expired = expired  #: a mirror hears of no expiry, so it looks itself
         self.bucket = bucket
         self._decode = decode
@@ -166,7 +168,7 @@ class Mirror(Generic[V]):
         config = {
             **start,
             "ack_policy": "none",
-            "filter_subject": f"$KV.{self.bucket.name}.>",
+            "filter_subject": self._filter,
             "mem_storage": True,
             "num_replicas": 1,
             "inactive_threshold": 60 * 10**9,

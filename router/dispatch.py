@@ -10,6 +10,7 @@ from channels.model import Sender
 from router.attempts import Attempts
 from router.jetstream import JetStream
 from router.leases import Leases, Presence
+from router.resting import Rests
 from router.sending import SenderQueue
 from router.settings import DispatchSettings
 from router.workers import Settler
@@ -27,6 +28,7 @@ class Dispatch:
     bucket: str  #: where leases live
     instance: str
     presence: Presence
+    rests: Rests
     queues: dict[str, SenderQueue] = field(default_factory=dict)
     _leases: Leases | None = None
 
@@ -59,7 +61,7 @@ class Dispatch:
             await self._leases.stop()
 
     async def _gained(self, sender: str) -> None:
-        queue = SenderQueue(self.js, self.senders[sender], self.attempts, self.settler, self.settings)
+        queue = SenderQueue(self.js, self.senders[sender], self.attempts, self.settler, self.settings, self.rests)
         self.queues[sender] = queue
         await queue.start()
 

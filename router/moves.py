@@ -76,7 +76,8 @@ class Mover:
         known = error is not None and error.error_class in BY_CLASS
         if error is None or not known or error.error_class == OutcomeUnknownError.error_class:
             return self._decide(Failure(ProviderRejectedError.error_class, status=status), snapshot, step, None)
-        return self._decide(Failure(error.error_class, slow=error.slow, status=status), snapshot, step, None)
+        failure = Failure(error.error_class, error.retry_after, error.slow, status)
+        return self._decide(failure, snapshot, step, None)
 
     def _decide(self, failure: Failure, snapshot: Snapshot, step: int, expires_at: datetime | None) -> str:
         decision = decide_retry(

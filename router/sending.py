@@ -17,11 +17,12 @@ from channels.segments import count_segments
 from router import subjects, topology
 from router.attempts import Attempts
 from router.breaker import Breaker, BreakerState
-from router.jetstream import JetStream
+from router.jetstream import JetStream, StoreError
 from router.outbox import OutboxItem, item_of
 from router.pacing import LaneChooser, Pacer
 from router.pulling import Puller
 from router.rendering import content_of
+from router.resting import Rests
 from router.settings import DispatchSettings
 from router.tasks import keep_running
 from router.workers import Settler
@@ -43,6 +44,7 @@ class SenderQueue:
         attempts: Attempts,
         settler: Settler,
         settings: DispatchSettings,
+        rests: Rests,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._js = js
@@ -50,6 +52,7 @@ class SenderQueue:
         self._attempts = attempts
         self._settler = settler
         self._settings = settings
+        self._rests = rests
         self._clock = clock
         self._pacer = Pacer(sender.rate, clock())
         self._breaker = Breaker()
@@ -104,6 +107,11 @@ class SenderQueue:
         """Whether messages may go."""
         return self._breaker.state
 
+    @property
+    def rests_for(self) -> float:
+        """Seconds for which the provider wants silence yet."""
+        return self._rests.left(self._sender.name)
+
     def _puller(self, lane: Lane) -> Puller:
         waiting = self._waiting[lane]
 
@@ -115,7 +123,7 @@ class SenderQueue:
 
         def room() -> int:
             # What cannot go now stays in the outbox; one is enough to find out whether it can.
-            ahead = self._ahead if self._breaker.state is BreakerState.CLOSED else 1
+            ahead = self._ahead if self._breaker.state is BreakerState.CLOSED and not self.rests_for else 1
             return ahead - len(waiting)
 
         return topology.puller(self._js, subjects.OUTBOX, config, take, room)
@@ -134,7 +142,7 @@ class SenderQueue:
 
     def _wait(self) -> float:
         now = self._clock()
-        return max(self._pacer.wait(now), self._breaker.wait(now))
+        return max(self._pacer.wait(now), self._breaker.wait(now), self.rests_for)
 
     async def _something(self) -> None:
         """Wait until a message is here."""
@@ -172,9 +180,9 @@ class SenderQueue:
         if outcome is None:
             self._breaker.not_sent()
         else:
-            self._heed(outcome)
+            await self._heed(outcome)
 
-    def _heed(self, outcome: SendReceipt | SendError) -> None:
+    async def _heed(self, outcome: SendReceipt | SendError) -> None:
         """What the provider's answer means for the messages that wait."""
         if self._breaker.heard(outcome, self._clock()):
             log.warning("sender.breaker", sender=self._sender.name, state=self._breaker.state, why=self._breaker.why)
@@ -182,8 +190,11 @@ class SenderQueue:
                 puller.more_room()
         if isinstance(outcome, ProviderThrottledError):
             seconds = outcome.retry_after or _PAUSE_WITHOUT_HINT
-            log.warning("sender.paused", sender=self._sender.name, seconds=seconds, code=outcome.provider_code)
             self._pacer.pause(self._clock() + seconds)
+            try:
+                await self._rests.begin(self._sender.name, seconds, outcome.provider_code)
+            except StoreError as exc:
+                log.warning("sender.rest_not_stored", sender=self._sender.name, why=str(exc))
 
     async def _stay_alive(self) -> None:
         """What is held longer than `ack_wait` would be given to somebody else."""

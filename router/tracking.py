@@ -28,6 +28,7 @@ from router.metrics import CALLBACKS
 from router.moves import Mover
 from router.reach import Reach
 from router.recipients import Sessions
+from router.resting import Rests
 from router.silence import Silence
 from router.story import Attempt, Story
 
@@ -55,6 +56,7 @@ class Tracking:
     reach: Reach
     sessions: Sessions
     silence: Silence
+    rests: Rests
     clock: Clock
 
     async def record(self, report: StatusReport) -> Outcome:
@@ -88,6 +90,7 @@ class Tracking:
             await self._heed_opt_out(story, attempt, report)
             await self._heed_reach(story, attempt, report)
             await self._heed_window(story, attempt, report)
+            await self.rests.reported(story.snapshot.plan[attempt.step].sender, report.error)
             try:
                 await self._append(story, attempt, report, status)
             except ConflictError:

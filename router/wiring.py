@@ -42,6 +42,7 @@ from router.reach import Reach
 from router.recipients import Consent, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
+from router.resting import Rests, rests_of
 from router.returning import Returning
 from router.services import Desk
 from router.services.cancel import CancelDesk
@@ -187,6 +188,10 @@ class Parts:
         )
 
     @cached_property
+    def rests(self) -> Rests:
+        return rests_of(self.js, self.settings.streams.bucket_prefix, utc_now)
+
+    @cached_property
     def dispatch(self) -> Dispatch:
         return Dispatch(
             js=self.js,
@@ -197,6 +202,7 @@ class Parts:
             bucket=self.bucket(topology.SENDERS),
             instance=self.instance,
             presence=self.presence,
+            rests=self.rests,
         )
 
     @cached_property
@@ -213,9 +219,8 @@ class Parts:
 
     @cached_property
     def tracking(self) -> Tracking:
-        return self._traced(Tracking, TracedTracking)(
-            self.ledger, self.hasher, self.mover, self.consent_keeper, self.reach, self.sessions, self.silence, utc_now
-        )
+        learns = (self.consent_keeper, self.reach, self.sessions, self.silence, self.rests)
+        return self._traced(Tracking, TracedTracking)(self.ledger, self.hasher, self.mover, *learns, utc_now)
 
     @cached_property
     def inbound(self) -> Inbound:

@@ -46,6 +46,7 @@ class Meaning:
     text: str  #: ours, so that it holds no number and no body
     slow: bool = False  #: retry at long intervals
     alert: bool = False  #: an operator should look, although the error is not ours by class
+    pause: float | None = None  #: seconds for which the sender rests, where Twilio does not say for how long
     lasting: bool = False  #: this address will not get this channel for days; else it may at the next try
 
 
@@ -93,7 +94,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     21608: Meaning(_CONFIG, "recipient's number is not verified (trial account)"),
     21609: Meaning(_CONFIG, "status callback URL is not valid"),
     21610: Meaning(RecipientOptedOutError, "recipient has unsubscribed"),
-    21611: Meaning(_THROTTLED, "sender's queue is full"),
+    21611: Meaning(_THROTTLED, "sender's queue is full", pause=60),
     21612: Meaning(_REJECTED, "recipient cannot be reached from this sender"),
     21614: Meaning(_UNREACHABLE, "recipient's number is not a mobile number", lasting=True),
     21616: Meaning(_CONFIG, "sender matches several numbers"),
@@ -133,7 +134,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     92006: Meaning(_CONFIG, "content SID is not valid"),
     92007: Meaning(_INVALID, "content variables are not valid"),
     # Delivery of SMS and MMS.
-    30001: Meaning(_THROTTLED, "queue overflow"),
+    30001: Meaning(_THROTTLED, "queue overflow", pause=60),
     30002: Meaning(_CONFIG, "account is suspended"),
     30003: Meaning(_UNAVAILABLE, "handset is unreachable: off, without signal or a landline", slow=True),
     30004: Meaning(_REJECTED, "message was blocked"),
@@ -154,7 +155,7 @@ CODES: Final[Mapping[int, Meaning]] = {
     30019: Meaning(_REJECTED, "content is too large for the carrier"),
     30020: Meaning(_UNAVAILABLE, "internal error of scheduling", slow=True),
     30021: Meaning(_UNAVAILABLE, "internal error of sending", slow=True),
-    30022: Meaning(_THROTTLED, "10DLC rate exceeded"),
+    30022: Meaning(_THROTTLED, "10DLC rate exceeded", pause=10),
     # The cap is lifted at midnight, Pacific time. https://www.twilio.com/docs/api/errors/30023
     30023: Meaning(_THROTTLED, "10DLC daily cap reached", slow=True),
     30024: Meaning(_CONFIG, "sender's number is not provisioned at the carrier"),
@@ -195,8 +196,8 @@ CODES: Final[Mapping[int, Meaning]] = {
     63014: Meaning(_UNREACHABLE, "recipient has blocked the sender", lasting=True),
     63015: Meaning(_CONFIG, "recipient has not joined the sandbox"),
     63016: Meaning(ServiceWindowClosedError, "free-form message outside the 24-hour window"),
-    63017: Meaning(_THROTTLED, "account's rate exceeded"),
-    63018: Meaning(_THROTTLED, "channel's rate exceeded"),
+    63017: Meaning(_THROTTLED, "account's rate exceeded", pause=10),
+    63018: Meaning(_THROTTLED, "channel's rate exceeded", pause=10),
     63019: Meaning(_INVALID, "media could not be downloaded"),
     63020: Meaning(_CONFIG, "business manager account is not set up"),
     63021: Meaning(_INVALID, "channel found the content not valid"),
@@ -263,7 +264,7 @@ def error_from(
         return meaning.error(
             meaning.text,
             code=code,
-            retry_after=retry_after,
+            retry_after=meaning.pause if retry_after is None else retry_after,
             slow=meaning.slow,
             alert=meaning.alert,
             lasting=meaning.lasting,
@@ -279,7 +280,7 @@ def error_class_for_callback(code: str | int | None, message: str | None = None)
     meaning = CODES.get(number) if isinstance(number, int) else None
     if meaning is None:
         return ProviderError(ProviderRejectedError.error_class, number, redact(message) or None)
-    return ProviderError(meaning.error.error_class, number, meaning.text, meaning.slow, meaning.lasting)
+    return ProviderError(meaning.error.error_class, number, meaning.text, meaning.slow, meaning.lasting, meaning.pause)
 
 
 def lenient_code(code: object) -> int | str | None:

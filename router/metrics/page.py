@@ -35,6 +35,10 @@ class Queue(Protocol):
     def breaker(self) -> BreakerState:
         """Whether messages may go."""
 
+    @property
+    def rests_for(self) -> float:
+        """Seconds for which the provider wants silence yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -68,13 +72,17 @@ class Page:
         breaker = GaugeMetricFamily(
             "pointsman_sender_breaker", "1 for the state that the breaker is in", labels=["sender", "state"]
         )
+        rests = GaugeMetricFamily(
+            "pointsman_sender_rests_seconds", "For how long the provider wants silence yet", labels=["sender"]
+        )
         for name, queue in self.queues.items():
+            rests.add_metric([name], queue.rests_for)
             for lane, count in queue.depth.items():
                 fetched.add_metric([name, lane], count)
             flight.add_metric([name], queue.in_flight)
             for state in BreakerState:
                 breaker.add_metric([name, state.value], float(queue.breaker is state))
-        yield from (fetched, flight, breaker)
+        yield from (fetched, flight, breaker, rests)
 
 
 def _info(name: str, **labels: str) -> Metric:

@@ -35,6 +35,7 @@ from router.reach import Reach
 from router.recipients import Consent, Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
+from router.resting import Rests
 from router.settings import (
     ConsentSettings,
     ReachSettings,
@@ -163,7 +164,8 @@ class Process:
             timeout=TIMEOUT,
             clock=clock,
         )
-        self.tracking = Tracking(ledger, HASHER, mover, keeper, reach, sessions, self.silence, clock)
+        learns = (keeper, reach, sessions, self.silence, Rests(store, "senders", clock))
+        self.tracking = Tracking(ledger, HASHER, mover, *learns, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, self.silence, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
         self.stuck = Stuck(ledger, self.tracking, world.channels, HASHER, tracking, clock, dead_letters)

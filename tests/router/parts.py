@@ -21,6 +21,7 @@ from router.moves import Mover
 from router.outbox import Outbox
 from router.reach import Reach
 from router.recipients import Consent, Recipients, Sessions
+from router.resting import Rests
 from router.settings import ConsentSettings, ReachSettings, SessionSettings, StickinessSettings
 from router.silence import Silence
 from router.stickiness import Stickiness
@@ -60,8 +61,9 @@ class Parts:
         self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
         self.silence = Silence(self.ledger, Archive(self.store), Timers(self.store), {}, now)
+        self.rests = Rests(self.store, "senders", now)
         self.tracking = Tracking(
-            self.ledger, HASHER, self.mover, self.keeper, self.reach, self.sessions, self.silence, now
+            self.ledger, HASHER, self.mover, self.keeper, self.reach, self.sessions, self.silence, self.rests, now
         )
 
     def intake(

@@ -134,6 +134,7 @@ def test_switched_off_nothing_is_counted(off: None) -> None:
 class FakeQueue:
     """A queue whose breaker is open."""
 
+    rests_for = 0.0
     depth = {"urgent": 1, "normal": 2, "bulk": 0}  # noqa: RUF012 - read only
     in_flight = 3
     breaker = BreakerState.OPEN

@@ -115,6 +115,7 @@ async def test_a_callback_stands_below_the_publisher_and_holds_what_it_led_to() 
         parts.reach,
         parts.sessions,
         parts.silence,
+        parts.rests,
         now,
         tracing=traced.tracing,
     )
