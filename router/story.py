@@ -139,11 +139,9 @@ class Snapshot:
 
     def dump(self) -> str:
         """For the header: compact, ASCII, versioned."""
+        # Members of enums are made plain strings, which takes pydantic thirty times as long.
         steps = [_row(step) for step in self.plan]
-        attempts = [
-            [a.number, a.step, a.status, a.begun, a.provider_message_id, a.next, int(a.settled), a.owner, int(a.silent)]
-            for a in self.attempts
-        ]
+        attempts = [_attempt_row(attempt) for attempt in self.attempts]
         until = rfc3339(self.until) if self.until else None
         row = [1, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events, until]
         text = to_json([*row, list(self.refused), self.published]).decode()
@@ -177,9 +175,15 @@ def _attempt(row: list[Any]) -> Attempt:
     return Attempt(number, step, _STATUSES[status], begun, provider_message_id, move, bool(settled), owner, silent)
 
 
+def _attempt_row(a: Attempt) -> list[Any]:
+    known = [a.number, a.step, str(a.status), a.begun, a.provider_message_id, a.next]
+    return [*known, int(a.settled), a.owner, int(a.silent)]
+
+
 def _row(step: Step) -> list[Any]:
     moves = [step.silence, step.on]
-    return [step.channel, step.form, step.sender, step.content_sid, step.language, *moves, step.text, int(step.rescue)]
+    form = str(step.form)
+    return [step.channel, form, step.sender, step.content_sid, step.language, *moves, step.text, int(step.rescue)]
 
 
 def _step(row: list[Any]) -> Step:
