@@ -8,12 +8,16 @@ reasons are closed sets, and sources beyond the first hundred count as "other".
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from channels.reasons import Reason
 from router.events import Happening
@@ -33,59 +37,85 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 _CALL = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10, 15)
 
 
-class Counted:
-    """A metric whose children are looked up once: `labels` of prometheus_client checks and locks each time."""
+class Counted(Collector):
+    """Plain numbers, made into what Prometheus reads when it asks: its own counters lock and look up each time."""
 
     on = True  #: of all of them: whether anything is counted in this process
 
-    def __init__(self, metric: MetricWrapperBase) -> None:
-        self._metric = metric
-        self._children: dict[tuple[str, ...], Any] = {}
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        REGISTRY.register(self)
+
+
+class Count(Counted):
+    """How often something happened."""
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._counts: dict[tuple[str, ...], int] = {}
+        super().__init__(name, text, *labels)
 
     def inc(self, *labels: str) -> None:
         """One more."""
         if Counted.on:
-            self._child(labels).inc()
+            self._counts[labels] = self._counts.get(labels, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for labels, count in self._counts.items():
+            family.add_metric([str(label) for label in labels], count)
+        yield family
+
+
+class Sizes(Counted):
+    """How large something was: a histogram."""
+
+    def __init__(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> None:
+        self._buckets = buckets
+        self._counts: dict[tuple[str, ...], list[int]] = {}  #: for each bucket and the rest, not added up
+        self._sums: dict[tuple[str, ...], float] = {}
+        super().__init__(name, text, *labels)
 
     def observe(self, value: float, *labels: str) -> None:
         """One more of this size."""
-        if Counted.on:
-            self._child(labels).observe(value)
+        if not Counted.on:
+            return
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = [0] * (len(self._buckets) + 1)
+            self._sums[labels] = 0.0
+        counts[bisect_left(self._buckets, value)] += 1
+        self._sums[labels] += value
 
-    def _child(self, labels: tuple[str, ...]) -> Any:
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._metric.labels(*labels)
-        return child
+    def collect(self) -> Iterator[Metric]:
+        """For the registry."""
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        bounds = [floatToGoString(bound) for bound in (*self._buckets, math.inf)]  # type: ignore[no-untyped-call]
+        for labels, counts in self._counts.items():
+            buckets = list(zip(bounds, accumulate(counts), strict=True))
+            family.add_metric([str(label) for label in labels], buckets, self._sums[labels])
+        yield family
 
 
-def _counter(name: str, text: str, *labels: str) -> Counted:
-    return Counted(Counter(name, text, labels, registry=REGISTRY))
-
-
-def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Counted:
-    return Counted(Histogram(name, text, labels, registry=REGISTRY, buckets=buckets))
-
-
-NOTIFICATIONS = _counter("pointsman_notifications", "Decisions about notifications", "source", "lane", "decision")
-EVENTS = _counter("pointsman_events", "Delivery events appended", "status", "channel")
-ATTEMPTS = _counter("pointsman_attempts", "Attempts begun", "channel", "sender")
-OUTCOMES = _counter("pointsman_outcomes", "What attempts came to, step by step", "channel", "sender", "status", "class")
-RESOLVED = _counter("pointsman_unknown_resolved", "Unknown outcomes that were resolved, by what", "by")
-ELAPSED = _histogram(
+NOTIFICATIONS = Count("pointsman_notifications", "Decisions about notifications", "source", "lane", "decision")
+EVENTS = Count("pointsman_events", "Delivery events appended", "status", "channel")
+ATTEMPTS = Count("pointsman_attempts", "Attempts begun", "channel", "sender")
+OUTCOMES = Count("pointsman_outcomes", "What attempts came to, step by step", "channel", "sender", "status", "class")
+RESOLVED = Count("pointsman_unknown_resolved", "Unknown outcomes that were resolved, by what", "by")
+ELAPSED = Sizes(
     "pointsman_notification_seconds",
     "From its publication, or from waking where it was deferred, until it was routed, handed over, delivered",
     _BUCKETS,
     "stage",
     "lane",
 )
-PROVIDER = _histogram("pointsman_provider_seconds", "The provider's answer to one call", _CALL, "channel", "sender")
-CALLBACKS = _counter("pointsman_callbacks", "Status callbacks by what became of them", "outcome")
-INBOUND = _counter("pointsman_inbound", "Inbound messages", "channel", "keyword")
-DEAD_LETTERS = _counter("pointsman_dead_letters", "Events kept for a person", "stage", "reason")
-WEBHOOKS = _counter("pointsman_webhooks", "Webhook requests by answer", "kind", "status")
+PROVIDER = Sizes("pointsman_provider_seconds", "The provider's answer to one call", _CALL, "channel", "sender")
+CALLBACKS = Count("pointsman_callbacks", "Status callbacks by what became of them", "outcome")
+INBOUND = Count("pointsman_inbound", "Inbound messages", "channel", "keyword")
+DEAD_LETTERS = Count("pointsman_dead_letters", "Events kept for a person", "stage", "reason")
+WEBHOOKS = Count("pointsman_webhooks", "Webhook requests by answer", "kind", "status")
 POLICY_REFUSED = Gauge("pointsman_policy_refused", "1 while a newer document is refused", registry=REGISTRY)
-POLICY_RELOADS = _counter("pointsman_policy_reloads", "Policies that were read again", "outcome")
+POLICY_RELOADS = Count("pointsman_policy_reloads", "Policies that were read again", "outcome")
 
 _DECISIONS = frozenset({"routed", "deferred", "suppressed", "rejected", "expired"})
 _OUTCOMES = frozenset(
