@@ -83,17 +83,24 @@ class Puller:
 
     def more_room(self) -> None:
         """The owner finished something: look again whether to ask for more."""
-        self._wake.set()
+        if self._to_ask():
+            self._wake.set()
+
+    def _to_ask(self) -> int:
+        """How many messages to ask for now.
+
+        With half of what there is room for still to come, another small request would only cost a round trip.
+        """
+        room = self._room()
+        return room - self._coming if room > 0 and self._coming <= room // 2 else 0
 
     async def _loop(self) -> None:
         while True:
             self._write_off_silence()
             if self._refused:
                 await self._make_again()
-            room = self._room()
-            # With half of it still to come, another small request would only cost a round trip.
-            if room > 0 and self._coming <= room // 2:
-                await self._ask(room - self._coming)
+            if batch := self._to_ask():
+                await self._ask(batch)
             self._wake.clear()
             try:
                 async with asyncio.timeout(self.HEARTBEAT):
