@@ -14,12 +14,10 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from channels.twilio.simulator.__main__ import main as simulate
 from router import logs
 from router.app import ALL_ROLES, Router, StartError
 from router.cli.configuration import load_settings
 from router.cli.errors import CommandError
-from router.demo import DemoError, run_demo
 from router.embedded import EmbeddedServerError
 from router.settings import Settings
 
@@ -87,6 +85,8 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def demo(*, as_json: bool) -> None:
     """Everything on this machine. Exit status 0 only when every sample ended as it should."""
+    from router.demo import DemoError, run_demo  # noqa: PLC0415 - with the simulator: a router starts without it
+
     try:
         good = asyncio.run(run_demo(Console(), json_output=as_json))
     except (DemoError, EmbeddedServerError) as exc:
@@ -97,4 +97,6 @@ def demo(*, as_json: bool) -> None:
 
 def simulator(given: Mapping[str, object]) -> None:
     """The simulator alone, with the options of `python -m channels.twilio.simulator`."""
+    from channels.twilio.simulator.__main__ import main as simulate  # noqa: PLC0415 - a router starts without it
+
     raise typer.Exit(simulate([f"--{name}={value}" for name, value in given.items() if value is not None]))
