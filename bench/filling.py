@@ -64,7 +64,7 @@ async def _store(js: JetStream, item: Item, *, acknowledged: bool) -> None:
     if acknowledged:
         await js.publish(subject, body, headers)
     else:
-        await js.client.publish(subject, body, headers=headers)
+        await js.send(subject, body, headers=headers)
 
 
 async def _messages(js: JetStream, stream: str) -> int:
