@@ -98,8 +98,8 @@ class Pointsman:
         self, routers: int = 1, *, senders: int = 1, in_flight: int = 64, log_level: str = "info", nodes: int = 1
     ) -> None:
         """`senders` share `in_flight` requests among them; their rate is never reached."""
-        where = f", {nodes} NATS servers" if nodes > 1 else ""
-        self.name = f"pointsman, {routers} router{'s' if routers > 1 else ''}{where}"
+        counts = {"router": routers, "sender": senders, "NATS server": nodes}
+        self.name = ", ".join(["pointsman", *(f"{n} {what}s" if n > 1 else f"1 {what}" for what, n in counts.items())])
         self._routers = routers
         self._nodes = nodes
         self._config = bench_config(senders, in_flight, log_level)

@@ -23,16 +23,21 @@ from bench.measure import show, spread
 
 _MEGA = 1024 * 1024
 _CELERY_SHARE = 5
+_SEVERAL = 16  #: senders
 
 
 def contenders(options: argparse.Namespace) -> list[tuple[Contender, int]]:
     """Who takes part, and with how many notifications."""
     count = options.notifications
-    one = Pointsman(1, senders=options.senders, in_flight=options.in_flight, log_level=options.log_level)
-    two = Pointsman(2, senders=max(16, options.senders), in_flight=options.in_flight, log_level=options.log_level)
+
+    def product(routers: int, senders: int) -> tuple[Contender, int]:
+        return Pointsman(routers, senders=senders, in_flight=options.in_flight, log_level=options.log_level), count
+
     everybody: dict[str, list[tuple[Contender, int]]] = {
-        "pointsman": [(one, count)],
-        "pointsman-2": [(two, count)],
+        "pointsman": [product(1, options.senders)],
+        # A sender has one router at a time, so several routers need several senders. These are equals, of which a
+        # recipient keeps one: that is remembered in NATS, and its cost is seen with one router already.
+        "pointsman-2": [product(1, _SEVERAL), product(2, _SEVERAL)],
         "floor": [(Floor(), count)],
         # A fraction of the work takes it as long, and its rate does not depend on how much there is.
         "celery": [(CeleryRecipe(processes), max(1, count // _CELERY_SHARE)) for processes in (2, 8)],

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from bench.contenders import Floor, Pointsman
 from bench.latency import moments
 from bench.measure import percentile, table
 
-OWN = {"pointsman, 1 router", "pointsman, 2 routers", "bare floor, 1 process"}
+ONE = Pointsman().name
+OWN = {ONE, Pointsman(1, senders=16).name, Pointsman(2, senders=16).name, Floor.name}
 
 pytestmark = [pytest.mark.slow, pytest.mark.nats, pytest.mark.e2e]
 
@@ -46,11 +48,11 @@ async def test_webhooks_store_what_is_signed_and_refuse_what_is_forged() -> None
 async def test_latency_is_measured_of_everything_that_was_planned() -> None:
     report = await run("latency", "--capacity", "60", "--rounds", "1", "--seconds", "0.5")
     taken = {(each["what"], each["share_of_capacity"]): each for each in report["figures"]}
-    names = {"pointsman, 1 router", "bare floor, 1 process", "webhooks"}
+    names = {ONE, Floor.name, "webhooks"}
     assert set(taken) == {(name, share) for name in names for share in (0.1, 0.5, 0.8)}
     for share in (0.5, 0.8):
-        figures = taken["pointsman, 1 router", share]
-        assert figures["samples"] == taken["bare floor, 1 process", share]["samples"] > 0
+        figures = taken[ONE, share]
+        assert figures["samples"] == taken[Floor.name, share]["samples"] > 0
         assert 0 < figures["milliseconds"]["p50"]["median"] <= figures["milliseconds"]["p99"]["median"]
 
 
