@@ -27,6 +27,7 @@ from router.jetstream import JetStream, StoreError
 from router.keeper import PolicyKeeper
 from router.listeners import Listener, ListenError, bind
 from router.metrics import Counted
+from router.openapi import openapi
 from router.policy import PolicyFileError, world_of
 from router.providers import Providers, open_providers
 from router.schemas import asyncapi, asyncapi_page
@@ -214,12 +215,16 @@ class Router:
         async def contract_document() -> WebhookReply:
             return as_json(200, await asyncio.to_thread(asyncapi))
 
+        async def endpoints() -> WebhookReply:
+            return as_json(200, openapi())
+
         pages = {
             "/healthz": lambda: self.health.alive(parts.js),
             "/readyz": lambda: self.health.ready(parts.js, self._settings),
             "/metrics": metrics,
             "/asyncapi": contract_page,
             "/asyncapi.json": contract_document,
+            "/openapi.json": endpoints,
         }
         self.admin_url = (await self._listen(admin_app(pages), sock, websockets=True)).url
 

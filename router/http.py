@@ -32,6 +32,9 @@ NOT_FOUND = WebhookReply(404, "text/plain", b"not found\n")
 TOO_LARGE = WebhookReply(413, "text/plain", b"the body is too large\n")
 INCOMPLETE = WebhookReply(408, "text/plain", b"the body did not arrive\n")
 METHOD = WebhookReply(405, "text/plain", b"use POST\n")
+READ_ONLY = WebhookReply(405, "text/plain", b"use GET\n")
+#: RFC 9110: a 405 says which methods there are.
+_ALLOWED = {METHOD: b"POST", READ_ONLY: b"GET, HEAD"}
 TRY_AGAIN = WebhookReply(503, "text/plain", b"could not be stored; try again\n")
 STORED = WebhookReply(204)
 
@@ -135,6 +138,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 async def respond(send: Send, reply: WebhookReply) -> None:
     """Send an answer."""
     headers = [(b"content-length", str(len(reply.body)).encode())] if reply.status != 204 else []
+    if reply.status == 405:
+        headers.append((b"allow", _ALLOWED[reply]))
     if reply.content_type:
         headers.append((b"content-type", reply.content_type.encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -155,6 +160,11 @@ def admin_app(pages: Mapping[str, Page]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the ASGI signature
         if scope["type"] == "http":
             answer = pages.get(scope["path"])
-            await respond(send, await answer() if answer else NOT_FOUND)
+            if answer is None:
+                await respond(send, NOT_FOUND)
+            elif scope["method"] not in {"GET", "HEAD"}:
+                await respond(send, READ_ONLY)
+            else:
+                await respond(send, await answer())
 
     return app

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from channels.model import Lane
 from policies.document import json_schema as policy_schema
+from router.openapi import openapi
 from router.subjects import NAME, NOTIFICATION_ID, SOURCE
 from router.wire import DeadLetterEvent, DeliveryEvent, InboundEvent, Notification
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from faststream.specification.base.specification import Specification
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-ASYNCAPI = "asyncapi"
+ASYNCAPI, OPENAPI = "asyncapi", "openapi"
 POLICY = "policy"
 
 #: A publisher may leave out what has a default; a subscriber finds every field.
@@ -68,7 +69,7 @@ CHANNELS = (
 _BY_NAME = MappingProxyType({channel.name: channel for channel in CHANNELS})
 
 #: What may be asked for by name.
-NAMES = (*_BY_NAME, POLICY, ASYNCAPI)
+NAMES = (*_BY_NAME, POLICY, ASYNCAPI, OPENAPI)
 
 _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "lane": {"description": "how urgent it is", "enum": [lane.value for lane in Lane]},
@@ -82,8 +83,13 @@ _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
 
 
 def document(name: str) -> dict[str, Any]:
-    """A schema by name, or the AsyncAPI document. KeyError for a name that is not in `NAMES`."""
-    return asyncapi() if name == ASYNCAPI else json_schema(name)
+    """A schema by name, the AsyncAPI or the OpenAPI document. KeyError for a name that is not in `NAMES`."""
+    match name:
+        case "asyncapi":
+            return asyncapi()
+        case "openapi":
+            return openapi()
+    return json_schema(name)
 
 
 def json_schema(name: str) -> dict[str, Any]:

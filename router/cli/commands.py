@@ -383,14 +383,17 @@ class Document(StrEnum):
     DEADLETTER = "deadletter"
     POLICY = "policy"
     ASYNCAPI = "asyncapi"
+    OPENAPI = "openapi"
     ALL = "all"
 
 
 def schema(
-    name: Annotated[Document, typer.Argument(help="A schema, the AsyncAPI document, or all of them.")] = Document.ALL,
+    name: Annotated[
+        Document, typer.Argument(help="A schema, the AsyncAPI or OpenAPI document, or all.")
+    ] = Document.ALL,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write files there, in place of printing.")] = None,
 ) -> None:
-    """Print the contract for machines: JSON Schemas of messages and policies, and the AsyncAPI document."""
+    """Print the contract for machines: JSON Schemas of messages and policies, AsyncAPI, OpenAPI."""
     from router.cli import documents  # noqa: PLC0415 - see above
 
     documents.show(None if name is Document.ALL else name.value, out)

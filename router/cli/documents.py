@@ -27,7 +27,9 @@ def _write(directory: Path, documents: Mapping[str, Any]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, document in documents.items():
-            file = directory / (f"{name}.json" if name == schemas.ASYNCAPI else f"{name}.schema.json")
+            file = directory / (
+                f"{name}.json" if name in {schemas.ASYNCAPI, schemas.OPENAPI} else f"{name}.schema.json"
+            )
             file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             typer.echo(str(file))
     except OSError as exc:

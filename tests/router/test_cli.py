@@ -127,5 +127,6 @@ async def test_schemas_are_written_to_files(tmp_path: Path) -> None:
         "delivery.schema.json",
         "inbound.schema.json",
         "notification.schema.json",
+        "openapi.json",
         "policy.schema.json",
     ]
