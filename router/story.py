@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -196,6 +196,10 @@ def _step(row: list[Any]) -> Step:
     return replace(step, text=rest[0], rescue=len(rest) > 1 and bool(rest[1]))
 
 
+#: Of a notification that no event speaks of.
+_NOTHING = Snapshot("", 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """A snapshot, and where in the log it stands: what the next event is compared with."""
@@ -203,7 +207,7 @@ class Story:
     source: str
     notification_id: str
     sequence: int = 0  #: of the newest event; 0: none yet
-    snapshot: Snapshot = field(default_factory=lambda: Snapshot("", 0))
+    snapshot: Snapshot = _NOTHING
     owner: str = ""  #: who appended the newest event
     at: datetime | None = None  #: when the newest event was stored, by the server's clock
     about: About | None = None  #: what its events repeat of the notification
