@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -20,6 +20,8 @@ from router import topology
 from router.approvals import Approvals, reports_in
 from router.buckets import Bucket, Mirror
 from router.connection import Connection, ConnectionFailedError
+from router.console.access import AccessError
+from router.console.following import Follower
 from router.hashing import load_hasher
 from router.health import Health
 from router.http import ASGIApp, admin_app, as_json
@@ -42,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 ALL_ROLES = frozenset({"intake", "dispatch", "webhooks", "tracking"})
 _MENDABLE = (
+    AccessError,
     ChannelConfigError,
     ConnectionFailedError,
     ListenError,
@@ -69,6 +72,7 @@ class Router:
         self._drains: list[Callable[[], Awaitable[None]]] = []
         self.instance = secrets.token_hex(6)  #: names this process in leases and in the log
         self.health = Health()
+        self._unapproved: Callable[[], Sequence[str]] = tuple
         self.admin_url = ""
         self.webhook_url = ""
 
@@ -191,7 +195,23 @@ class Router:
         approvals = Approvals(providers.catalogs, settings.templates, bucket, settings.policy.template_refresh)
         await approvals.start()
         self._stack.push_async_callback(approvals.stop)
+        self._unapproved = approvals.missing
         return keeper
+
+    async def _console(self, parts: Parts) -> ASGIApp | None:
+        settings = self._settings.console
+        if not settings.enabled:
+            return None
+        from router.console.site import open_site  # noqa: PLC0415 - an extra, and a second to import
+
+        office = parts.office(self._notes, self._unapproved)
+        follower = Follower(parts.js, office.feed, settings.events)
+        await follower.start()
+        self._stack.push_async_callback(follower.stop)
+        return await open_site(office, settings, self._environ, self._stack)
+
+    def _notes(self) -> Mapping[str, str]:
+        return self.health.notes()
 
     def _tracing(self) -> Tracing | None:
         if not self._settings.telemetry.traces:
@@ -226,7 +246,8 @@ class Router:
             "/asyncapi.json": contract_document,
             "/openapi.json": endpoints,
         }
-        self.admin_url = (await self._listen(admin_app(pages), sock, websockets=True)).url
+        app = admin_app(pages, await self._console(parts))
+        self.admin_url = (await self._listen(app, sock, websockets=True)).url
 
     async def _listen(self, app: ASGIApp, sock: socket.socket, *, websockets: bool = False) -> Listener:
         listener = Listener(app, sock, websockets=websockets)

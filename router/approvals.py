@@ -53,6 +53,12 @@ class Approvals:
         if self._task:
             self._task.cancel()
 
+    def missing(self) -> list[str]:
+        """Configured templates that are heard of and not approved, each with its state: for people."""
+        kept = {key: self._kept.get(key) for key in map(_key, self._named)}
+        reports = reports_in({key: value for key, value in kept.items() if value is not None})
+        return [f"{self._named[sid]}: {report.state}" for sid, report in reports.items() if not report.approved]
+
     async def _follow(self) -> None:
         while True:
             await self.look()
@@ -78,6 +84,10 @@ class Approvals:
         self._kept.note(key, value, revision)
         tell = log.info if report.approved else log.warning
         tell("templates.changed", template=self._named[report.content_sid], state=report.state)
+
+
+def _key(sid: str) -> str:
+    return _PREFIX + sid
 
 
 def _written(report: TemplateReport) -> bytes:

@@ -31,6 +31,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 NOT_FOUND = WebhookReply(404, "text/plain", b"not found\n")
 TOO_LARGE = WebhookReply(413, "text/plain", b"the body is too large\n")
 INCOMPLETE = WebhookReply(408, "text/plain", b"the body did not arrive\n")
+NO_CONSOLE = WebhookReply(404, "text/plain", b"the console is switched off: console.enabled\n")
 METHOD = WebhookReply(405, "text/plain", b"use POST\n")
 READ_ONLY = WebhookReply(405, "text/plain", b"use GET\n")
 #: RFC 9110: a 405 says which methods there are.
@@ -154,17 +155,20 @@ def as_json(status: int, value: object) -> WebhookReply:
 Page = Callable[[], Awaitable[WebhookReply]]
 
 
-def admin_app(pages: Mapping[str, Page]) -> ASGIApp:
-    """What operators and orchestrators look at: one answer for each exact path."""
+async def _looked_up(scope: Scope, answer: Page | None) -> WebhookReply:
+    if answer is None:
+        return NO_CONSOLE if scope["path"] == "/" else NOT_FOUND
+    return await answer() if scope["method"] in {"GET", "HEAD"} else READ_ONLY
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the ASGI signature
-        if scope["type"] == "http":
-            answer = pages.get(scope["path"])
-            if answer is None:
-                await respond(send, NOT_FOUND)
-            elif scope["method"] not in {"GET", "HEAD"}:
-                await respond(send, READ_ONLY)
-            else:
-                await respond(send, await answer())
+
+def admin_app(pages: Mapping[str, Page], console: ASGIApp | None = None) -> ASGIApp:
+    """What operators and orchestrators look at: one answer for each exact path, and the console for all others."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = pages.get(scope["path"]) if scope["type"] == "http" else None
+        if answer is None and console is not None:
+            await console(scope, receive, send)
+        elif scope["type"] == "http":
+            await respond(send, await _looked_up(scope, answer))
 
     return app

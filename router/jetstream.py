@@ -187,6 +187,12 @@ class JetStream:
                 return found
             start = page[-1].sequence + 1
 
+    async def page(self, stream: str, subject: str, start: int, end: int) -> list[Stored]:
+        """Messages whose subject matches the filter, from sequence `start` and before `end`, in order."""
+        request = {"seq": start, "next_by_subj": subject, "batch": end - start}
+        page = await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
+        return [stored for stored in page if stored.sequence < end]
+
     async def _request(self, subject: str, body: bytes, headers: dict[str, str] | None) -> Msg:
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         await self._send(subject, body, headers, _Single(future, time.monotonic() + self._timeout))

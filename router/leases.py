@@ -30,17 +30,25 @@ class Presence:
     """Signs of life of the routers: a key each, which expires."""
 
     def __init__(
-        self, js: JetStream, bucket: str, instance: str, seconds: float, senders: Collection[str] = ()
+        self,
+        js: JetStream,
+        bucket: str,
+        instance: str,
+        seconds: float,
+        senders: Collection[str] = (),
+        tells: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._js = js
         self._bucket = Bucket(js, bucket)
         self._instance = instance  #: no dot in it
         self._seconds = seconds
-        self._sign = json.dumps({"senders": sorted(senders)}).encode()
+        self._senders = sorted(senders)
+        self._tells = tells  #: what else this router says of itself, for people
 
     async def beat(self) -> None:
         """This router lives."""
-        await self._bucket.put(f"{_PRESENCE}.{self._instance}", self._sign, ttl=self._seconds)
+        sign = json.dumps({**self._tells(), "senders": self._senders}).encode()
+        await self._bucket.put(f"{_PRESENCE}.{self._instance}", sign, ttl=self._seconds)
 
     async def leave(self) -> None:
         """This router stops."""
@@ -48,9 +56,13 @@ class Presence:
 
     async def routers(self) -> Mapping[str, Collection[str]]:
         """Those that live, each with the senders that its configuration has: it may differ while one is changed."""
+        return {instance: sign["senders"] for instance, sign in (await self.signs()).items()}
+
+    async def signs(self) -> Mapping[str, Mapping[str, Any]]:
+        """Those that live, each with all that it says of itself."""
         stored = await self._js.last_of_each(self._bucket.stream, self._bucket.subject(f"{_PRESENCE}.*"))
         living = [each for each in stored if "KV-Operation" not in each.headers and each.body]
-        return {each.subject.rsplit(".", 1)[1]: json.loads(each.body)["senders"] for each in living}
+        return {each.subject.rsplit(".", 1)[1]: json.loads(each.body) for each in living}
 
     async def lives(self, owner: str) -> bool:
         """Whether the router that an event's owner mark begins with gives signs of life."""

@@ -112,6 +112,12 @@ class SenderQueue:
         """Seconds for which the provider wants silence yet."""
         return self._rests.left(self._sender.name)
 
+    def as_dict(self) -> dict[str, object]:
+        """What this router tells the others of it."""
+        breaker = self._breaker
+        rests = round(self.rests_for, 1)
+        return {"in_flight": self.in_flight, "breaker": breaker.state.value, "why": breaker.why, "rests": rests}
+
     def _puller(self, lane: Lane) -> Puller:
         waiting = self._waiting[lane]
 

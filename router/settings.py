@@ -294,6 +294,18 @@ class TelemetrySettings(Section):
     share: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="of what came with no trace that begins one")
 
 
+class ConsoleSettings(Section):
+    """The page for operators."""
+
+    enabled: bool = Field(False, description="serve it at / of the admin listener; needs pointsman[console]")
+    allow_actions: bool = Field(False, description="replay and resolve dead letters there")
+    login: Literal["token", "proxy"] = Field("token", description="proxy: a reverse proxy says who it is")
+    user_header: str = Field("X-Forwarded-User", description="where the proxy says it")
+    trusted_proxies: list[str] = Field(["127.0.0.1", "::1"], description="addresses whose word is taken")
+    origin: str | None = Field(None, description="where people reach it, when a proxy changes the host")
+    events: Annotated[int, Field(ge=100, le=1_000_000)] = Field(10_000, description="of the log, kept in memory")
+
+
 class LogSettings(Section):
     """structlog."""
 
@@ -330,6 +342,7 @@ class Settings(BaseSettings):
     stickiness: StickinessSettings = StickinessSettings()
     inbound: InboundSettings = InboundSettings()
     logs: LogSettings = LogSettings()
+    console: ConsoleSettings = ConsoleSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.metadata import version
 from typing import TypeVar
 
 from channels.model import Sender
@@ -20,6 +21,9 @@ from router.cancel import Cancel
 from router.caps import Caps, Returns
 from router.clock import utc_now
 from router.consent import ConsentKeeper
+from router.console.feed import Feed
+from router.console.following import LogSearch
+from router.console.office import Office
 from router.deadletters import DeadLetters
 from router.dispatch import Dispatch
 from router.follow_up import FollowUp
@@ -164,7 +168,12 @@ class Parts:
     @cached_property
     def presence(self) -> Presence:
         bucket = self.bucket(topology.SENDERS)
-        return Presence(self.js, bucket, self.instance, self.settings.dispatch.lease, self.senders)
+        return Presence(self.js, bucket, self.instance, self.settings.dispatch.lease, self.senders, self._tells)
+
+    def _tells(self) -> Mapping[str, object]:
+        """What every console shows of this router."""
+        queues = {name: queue.as_dict() for name, queue in self.dispatch.queues.items()}
+        return {"version": version("pointsman"), "policy": self.policy().version, "queues": queues}
 
     @cached_property
     def pausing(self) -> Pausing:
@@ -281,6 +290,25 @@ class Parts:
         return Advisories(self.js, self.dead_letters, streams)
 
     # What people ask.
+
+    def office(self, notes: Callable[[], Mapping[str, str]], unapproved: Callable[[], Sequence[str]]) -> Office:
+        """What the console is drawn from; whoever starts it starts its follower too."""
+        feed = Feed(self.settings.console.events)
+        return Office(
+            js=self.js,
+            feed=feed,
+            search=LogSearch(self.js, feed),
+            backlog=self.backlog,
+            presence=self.presence,
+            consent=self.consent,
+            sessions=self.sessions,
+            senders=self.senders,
+            answers={name: answer for desk in self.desks for name, answer in desk.endpoints().items()},
+            stuck_after=self.settings.tracking.stuck_after,
+            actions=self.settings.console.allow_actions,
+            notes=notes,
+            unapproved=unapproved,
+        )
 
     @cached_property
     def backlog(self) -> Backlog:

@@ -1,0 +1,1 @@
+"""The pages, drawn with NiceGUI. Nothing here decides anything: see `router.console`."""
