@@ -121,6 +121,16 @@ class MessagingService:
 
 
 @dataclass(frozen=True, slots=True)
+class DailyCap:
+    """The most that a sender may send in a day."""
+
+    messages: int | None  #: None: any number
+    segments: int | None  #: None: any number
+    timezone: str  #: IANA name: a day is a calendar day there
+    reserve: float  #: share of it that only urgent messages may use
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """What messages are sent from, as configured."""
 
@@ -133,6 +143,7 @@ class Sender:
     rate: float  #: segments a second; messages a second on WhatsApp
     registered: bool = True  #: False: its 10DLC campaign or toll-free verification is not approved yet
     weight: int = 1  #: share among equal senders
+    cap: DailyCap | None = None  #: None: no limit by day
 
     @property
     def address(self) -> str:

@@ -69,7 +69,9 @@ class Bucket:
             headers["Nats-TTL"] = f"{max(1, round(ttl))}s"
         return await self._js.publish(self.subject(key), b"", headers)
 
-    async def change(self, key: str, change: Callable[[bytes | None], bytes]) -> Entry[bytes]:
+    async def change(
+        self, key: str, change: Callable[[bytes | None], bytes], *, ttl: float | None = None
+    ) -> Entry[bytes]:
         """Read, change and write back, again until nobody came in between; returns what was written."""
         while True:
             entry = await self.get(key)
@@ -77,7 +79,7 @@ class Bucket:
             # Over a deletion marker the expected revision is the marker's, so a vanished entry is asked for again.
             revision = entry.revision if entry else await self._revision(key)
             try:
-                return Entry(value, await self.put(key, value, expect=revision))
+                return Entry(value, await self.put(key, value, ttl=ttl, expect=revision))
             except WrongSequenceError:
                 continue
 

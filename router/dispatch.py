@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from channels.model import Sender
 from router.attempts import Attempts
+from router.budget import Budget
+from router.clock import utc_now
 from router.jetstream import JetStream
 from router.leases import Leases, Presence
 from router.resting import Rests
@@ -61,9 +63,17 @@ class Dispatch:
             await self._leases.stop()
 
     async def _gained(self, sender: str) -> None:
-        queue = SenderQueue(self.js, self.senders[sender], self.attempts, self.settler, self.settings, self.rests)
+        queue = SenderQueue(
+            self.js, self.senders[sender], self.attempts, self.settler, self.settings, self.rests, self._budget(sender)
+        )
         self.queues[sender] = queue
         await queue.start()
+
+    def _budget(self, name: str) -> Budget | None:
+        sender = self.senders[name]
+        if sender.cap is None:
+            return None
+        return Budget(self.js, self.bucket, name, sender.rate, sender.cap, utc_now)
 
     async def _lost(self, sender: str) -> None:
         if queue := self.queues.pop(sender, None):

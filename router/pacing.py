@@ -8,7 +8,7 @@ from channels.model import Lane
 
 #: Seconds of its rate that a sender may catch up on after an idle or busy moment; small, so that no 5-second window
 #: holds more than 5 % above the rate.
-_BURST = 0.2
+_BURST = 0.1
 
 
 class Pacer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -17,6 +17,7 @@ from channels.segments import count_segments
 from router import subjects, topology
 from router.attempts import Attempts
 from router.breaker import Breaker, BreakerState
+from router.budget import Amounts, Budget
 from router.jetstream import JetStream, StoreError
 from router.outbox import OutboxItem, item_of
 from router.pacing import LaneChooser, Pacer
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 #: Seconds of a sender's rate that are fetched ahead: enough to hide a round trip, little enough to lose nothing by.
 _AHEAD = 0.5
+_BUDGET_LOOK = 0.2  #: seconds between looks at whether more of the daily budget has to be booked
 _PAUSE_WITHOUT_HINT = 5.0  #: seconds, when the provider says "too fast" and not for how long
 
 
@@ -45,6 +47,7 @@ class SenderQueue:
         settler: Settler,
         settings: DispatchSettings,
         rests: Rests,
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._js = js
@@ -53,6 +56,7 @@ class SenderQueue:
         self._settler = settler
         self._settings = settings
         self._rests = rests
+        self._budget = budget  #: None: no limit by day
         self._clock = clock
         self._pacer = Pacer(sender.rate, clock())
         self._breaker = Breaker()
@@ -73,6 +77,8 @@ class SenderQueue:
             keep_running(f"send-{self._sender.name}", self._run),
             keep_running(f"alive-{self._sender.name}", self._stay_alive),
         ]
+        if self._budget:
+            self._tasks.append(keep_running(f"budget-{self._sender.name}", partial(self._keep_budget, self._budget)))
 
     async def pause(self) -> None:
         """Take nothing new and begin nothing new."""
@@ -91,6 +97,11 @@ class SenderQueue:
             await asyncio.wait(list(self._sending), timeout=within)
         for task in self._tasks:
             task.cancel()
+        if self._budget:
+            try:
+                await self._budget.give_back()
+            except StoreError as exc:
+                log.debug("sender.budget_not_given_back", sender=self._sender.name, why=str(exc))
 
     @property
     def depth(self) -> dict[str, int]:
@@ -106,6 +117,11 @@ class SenderQueue:
     def breaker(self) -> BreakerState:
         """Whether messages may go."""
         return self._breaker.state
+
+    @property
+    def left_today(self) -> Mapping[str, int]:
+        """What may still be sent today, by unit; empty where there is no cap."""
+        return self._budget.left if self._budget else {}
 
     @property
     def rests_for(self) -> float:
@@ -139,7 +155,10 @@ class SenderQueue:
             await self._slots.acquire()
             await self._something()
             await self._pace()
-            self._begin(self._next())
+            if (msg := self._next()) is None:
+                self._slots.release()  # the day ended meanwhile
+            else:
+                self._begin(msg)
 
     async def _pace(self) -> None:
         """Wait until the sender may go on; a pause that comes meanwhile is waited for too."""
@@ -152,14 +171,31 @@ class SenderQueue:
 
     async def _something(self) -> None:
         """Wait until a message is here."""
-        while not any(self._waiting.values()):
+        while not any(self._ready().values()):
             self._arrived.clear()
             await self._arrived.wait()
 
-    def _next(self) -> Msg:
+    def _ready(self) -> dict[Lane, int]:
+        """Messages of each lane that may go; of a sender with a daily budget only where the first one fits into it."""
+        return {lane: len(waiting) if self._fits(lane, waiting) else 0 for lane, waiting in self._waiting.items()}
+
+    def _fits(self, lane: Lane, waiting: deque[Msg]) -> bool:
+        return self._budget is None or (bool(waiting) and self._budget.allows(lane, amounts_of(_readable(waiting[0]))))
+
+    async def _keep_budget(self, budget: Budget) -> None:
+        while True:
+            try:
+                if await budget.top_up():
+                    self._arrived.set()
+            except StoreError as exc:
+                log.warning("sender.budget_unavailable", sender=self._sender.name, why=str(exc))
+            await asyncio.sleep(_BUDGET_LOOK)
+
+    def _next(self) -> Msg | None:
         """The message whose turn it is; chosen as late as possible, so that an urgent one still overtakes."""
-        lane = self._chooser.choose({lane: len(waiting) for lane, waiting in self._waiting.items()})
-        assert lane is not None
+        lane = self._chooser.choose(self._ready())
+        if lane is None:
+            return None
         self._pullers[lane].more_room()
         return self._waiting[lane].popleft()
 
@@ -168,6 +204,8 @@ class SenderQueue:
         self._breaker.sending()
         item = _readable(msg)
         self._pacer.charge(cost_of(item) if item else 1, self._clock())
+        if self._budget:
+            self._budget.charge(amounts_of(item))
         task = asyncio.create_task(self._settler.handle(partial(self._send, item), msg))
         self._sending[task] = msg
         task.add_done_callback(self._ended)
@@ -185,6 +223,8 @@ class SenderQueue:
             raise
         if outcome is None:
             self._breaker.not_sent()
+            if self._budget:
+                self._budget.refund(amounts_of(item))
         else:
             await self._heed(outcome)
 
@@ -219,6 +259,11 @@ def _readable(msg: Msg) -> OutboxItem | None:
     except Exception:
         return None
     return item
+
+
+def amounts_of(item: OutboxItem | None) -> Amounts:
+    """What a message takes of its sender's daily budget."""
+    return {"messages": 1, "segments": cost_of(item) if item else 1}
 
 
 def cost_of(item: OutboxItem) -> int:

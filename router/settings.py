@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from channels.address import country_of_e164, is_e164
-from channels.model import ChannelName, FromNumber, MessagingService, Sender, SenderKind
+from channels.model import ChannelName, DailyCap, FromNumber, MessagingService, Sender, SenderKind
 from router.subjects import NAME
 
 DEFAULT_FILE = "pointsman.toml"
@@ -53,6 +54,12 @@ class Section(BaseModel):
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
         raise ValueError("must match [a-z0-9][a-z0-9_-]{0,31}: it is a token of NATS subjects")
+    return value
+
+
+def _zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("must be an IANA time zone, for example America/Los_Angeles")
     return value
 
 
@@ -138,6 +145,10 @@ class SenderSettings(Section):
     rate: Annotated[float, Field(gt=0)] | None = Field(None, description="segments a second; messages on WhatsApp")
     registered: bool = Field(True, description="its campaign or verification is approved")
     weight: Annotated[int, Field(ge=0)] = Field(1, description="share among equal senders")
+    daily_messages: Annotated[int, Field(ge=1)] | None = Field(None, description="the most in a day")
+    daily_segments: Annotated[int, Field(ge=1)] | None = Field(None, description="the most in a day")
+    daily_timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="whose calendar day it is")
+    daily_reserve: float = Field(0.05, ge=0, lt=1, description="share of a day's budget that is kept for urgent")
 
     @model_validator(mode="after")
     def _one_origin(self) -> SenderSettings:
@@ -160,7 +171,13 @@ class SenderSettings(Section):
             rate=self.rate or DEFAULT_RATES[self.kind],
             registered=self.registered,
             weight=self.weight,
+            cap=self._cap(),
         )
+
+    def _cap(self) -> DailyCap | None:
+        if self.daily_messages is None and self.daily_segments is None:
+            return None
+        return DailyCap(self.daily_messages, self.daily_segments, self.daily_timezone, self.daily_reserve)
 
 
 _NEEDS_E164 = {SenderKind.LONG_CODE, SenderKind.TEN_DLC, SenderKind.TOLL_FREE, SenderKind.WHATSAPP}

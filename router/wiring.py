@@ -61,6 +61,7 @@ from router.timers import Timers
 from router.tracing import Tracing
 from router.tracing.parts import TracedAttempts, TracedIntake, TracedLedger, TracedTracking
 from router.tracking import Tracking
+from router.waits import Waits
 from router.waking import Waking
 from router.workers import Settler
 
@@ -201,6 +202,10 @@ class Parts:
         return rests_of(self.js, self.settings.streams.bucket_prefix, utc_now)
 
     @cached_property
+    def waits(self) -> Waits:
+        return Waits(self.js, self.bucket(topology.SENDERS), self.senders, self.rests, utc_now)
+
+    @cached_property
     def dispatch(self) -> Dispatch:
         return Dispatch(
             js=self.js,
@@ -325,7 +330,7 @@ class Parts:
     @cached_property
     def desks(self) -> Sequence[Desk]:
         return (
-            DecisionDesk(self.js, self.recipients, self.caps, self.policy, utc_now),
+            DecisionDesk(self.js, self.recipients, self.caps, self.policy, utc_now, self.waits),
             DeadLetterDesk(self.js, self.dead_letters, self.replay),
             RecipientDesk(self.recipients, self.senders, frozenset(self.providers.plugins), utc_now),
             CancelDesk(Cancel(self.ledger, self.providers.channels, utc_now)),

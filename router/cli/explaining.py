@@ -69,6 +69,8 @@ def explain(question: Question, config: Path | None, nats: str | None, *, offlin
     screen.print(outcome_line(decision))
     for line in decision_lines(decision):
         screen.print(line)
+    for sentence in decision.get("waits", ()):
+        screen.print(f"it would wait: {sentence}", markup=False)
 
 
 async def _ask(settings: NatsSettings, question: Question) -> Mapping[str, Any] | None:

@@ -36,6 +36,10 @@ class Queue(Protocol):
         """Whether messages may go."""
 
     @property
+    def left_today(self) -> Mapping[str, int]:
+        """What may still be sent today, by unit; empty where there is no cap."""
+
+    @property
     def rests_for(self) -> float:
         """Seconds for which the provider wants silence yet."""
 
@@ -75,14 +79,17 @@ class Page:
         rests = GaugeMetricFamily(
             "pointsman_sender_rests_seconds", "For how long the provider wants silence yet", labels=["sender"]
         )
+        left = GaugeMetricFamily("pointsman_sender_left_today", "Of a daily cap", labels=["sender", "unit"])
         for name, queue in self.queues.items():
             rests.add_metric([name], queue.rests_for)
+            for unit, amount in queue.left_today.items():
+                left.add_metric([name, unit], amount)
             for lane, count in queue.depth.items():
                 fetched.add_metric([name, lane], count)
             flight.add_metric([name], queue.in_flight)
             for state in BreakerState:
                 breaker.add_metric([name, state.value], float(queue.breaker is state))
-        yield from (fetched, flight, breaker, rests)
+        yield from (fetched, flight, breaker, rests, left)
 
 
 def _info(name: str, **labels: str) -> Metric:

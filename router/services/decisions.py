@@ -15,6 +15,7 @@ from router.clock import Clock
 from router.jetstream import JetStream
 from router.recipients import Recipients
 from router.services.asking import BadRequestError, Endpoints, a_lane, a_source, an_id
+from router.waits import Waits
 from router.wire import InvalidNotificationError, parse_notification
 
 
@@ -27,6 +28,7 @@ class DecisionDesk:
     caps: Caps
     policy: Callable[[], Policy]
     clock: Clock
+    waits: Waits
 
     def endpoints(self) -> Endpoints:
         """What it answers."""
@@ -47,7 +49,10 @@ class DecisionDesk:
         facts, policy = self.recipients.facts(wanted.recipient), self.policy()
         if wanted.category in policy.capped:
             facts = replace(facts, recent=await self.caps.recent(wanted.recipient, policy))
-        return decision_as_dict(decide(wanted, facts, policy, self.clock()))
+        decision = decision_as_dict(decide(wanted, facts, policy, self.clock()))
+        if decision["plan"]:
+            decision["waits"] = await self.waits.of(decision["plan"][0]["sender"])
+        return decision
 
     async def trace(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """`{source, id}`: every event of one notification, in order."""

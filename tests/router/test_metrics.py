@@ -135,6 +135,7 @@ class FakeQueue:
     """A queue whose breaker is open."""
 
     rests_for = 0.0
+    left_today = {"messages": 5}  # noqa: RUF012 - read only
     depth = {"urgent": 1, "normal": 2, "bulk": 0}  # noqa: RUF012 - read only
     in_flight = 3
     breaker = BreakerState.OPEN

@@ -34,7 +34,7 @@ def test_no_window_holds_more_than_the_rate_the_burst_and_one_message(
     rate: float, traffic: list[tuple[int, float]]
 ) -> None:
     departures = _departures(rate, traffic)
-    burst = max(1.0, rate * 0.2)
+    burst = max(1.0, rate * 0.1)
     for index, (first, _) in enumerate(departures):
         for (moment, cost), total in zip(
             departures[index:], accumulate(cost for _, cost in departures[index:]), strict=True
