@@ -17,9 +17,9 @@ import nats
 from bench.traffic import number
 from channels.address import parse_recipient
 from router.clock import rfc3339
+from router.consent_ledger import OPTED_OUT, ConsentEntry
 from router.hashing import Hasher
 from router.jetstream import JetStream
-from router.recipients import OPTED_OUT, ConsentEntry
 from router.topology import CONSENT, META, SESSIONS
 
 #: Every so many messages one asks for an acknowledgement: the server keeps up, and nothing waits for each.

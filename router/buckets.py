@@ -134,6 +134,11 @@ class Mirror(Generic[V]):
         entry = self._entries.get(key)
         return self._decode(entry[0]) if entry else None
 
+    def raw(self, key: str) -> tuple[int, bytes] | None:
+        """Revision and value as stored."""
+        entry = self._entries.get(key)
+        return (entry[1], entry[0]) if entry else None
+
     def all(self) -> dict[str, V]:
         """Everything now known, by key: for small buckets."""
         return {key: self._decode(value) for key, (value, _) in self._entries.items()}

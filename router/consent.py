@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from channels.model import ChannelName, InboundMessage, Keyword, Recipient
 from policies.model import Step
 from router.clock import Clock
-from router.recipients import OPTED_IN, OPTED_OUT, Consent, ConsentEntry
+from router.consent_ledger import OPTED_IN, OPTED_OUT, Consent, ConsentEntry
 from router.settings import ConsentSettings
 
 _STATE = {Keyword.STOP: OPTED_OUT, Keyword.START: OPTED_IN}
@@ -22,14 +22,18 @@ class ConsentKeeper:
         self._settings = settings
         self._clock = clock
 
-    async def heard(self, message: InboundMessage, sender: str) -> None:
-        """A keyword in an inbound message; HELP and everything else change nothing."""
+    async def heard(self, message: InboundMessage, senders: Sequence[str]) -> None:
+        """A keyword in an inbound message; HELP and everything else change nothing.
+
+        `senders` are those that it was written to: a number, and the Messaging Service that it belongs to. The provider
+        stops both, so both are stopped here.
+        """
         if message.keyword not in _STATE:
             return
-        scope = self._scope(message.channel, sender)
-        proof = f"{message.keyword} to {sender} in message {message.message_id}"
-        entry = ConsentEntry(scope, _STATE[message.keyword], self._clock(), "keyword", proof)
-        await self._consent.record(message.from_, entry)
+        proof = f"{message.keyword} to {' and '.join(senders)} in message {message.message_id}"
+        for scope in dict.fromkeys(self._scope(message.channel, sender) for sender in senders):
+            entry = ConsentEntry(scope, _STATE[message.keyword], self._clock(), "keyword", proof)
+            await self._consent.record(message.from_, entry)
 
     async def refused(self, recipient: Recipient, step: Step, proof: str) -> None:
         """The provider refused because the recipient has opted out there; `proof` names the attempt."""

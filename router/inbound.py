@@ -52,8 +52,9 @@ class Inbound:
         Every part may be repeated: a provider that got no answer sends the message again. Raises
         `StoreUnavailableError` when something could not be stored.
         """
-        received_at, sender = self._clock(), self._sender_of(message)
-        await self._consent.heard(message, sender)
+        received_at, senders = self._clock(), self._senders_of(message)
+        sender = senders[0]
+        await self._consent.heard(message, senders)
         await self._reach.forget(message.from_, message.channel)  # who writes from there can be reached there
         session = None
         if message.channel == WHATSAPP and sender != UNKNOWN_SENDER:
@@ -69,11 +70,11 @@ class Inbound:
         )
         return self._answer(message)
 
-    def _sender_of(self, message: InboundMessage) -> str:
-        """The sender that owns the address; else the Messaging Service that the message came through."""
-        by_number = self._by_address.get((message.channel == WHATSAPP, message.to))
-        by_service = self._by_address.get((message.channel == WHATSAPP, message.messaging_service_sid or ""))
-        return by_number or by_service or UNKNOWN_SENDER
+    def _senders_of(self, message: InboundMessage) -> list[str]:
+        """The sender that owns the address, and the Messaging Service that the message came through."""
+        addresses = (message.to, message.messaging_service_sid or "")
+        found = [self._by_address.get((message.channel == WHATSAPP, address)) for address in addresses]
+        return [name for name in found if name] or [UNKNOWN_SENDER]
 
     async def _publish(
         self, provider: str, message: InboundMessage, sender: str, received_at: datetime, session: datetime | None

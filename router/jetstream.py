@@ -173,6 +173,11 @@ class JetStream:
             _raise_for(error)
         return _stored_at_leader(answer["message"])
 
+    async def following(self, stream: str, subject: str, start: int, limit: int) -> list[Stored]:
+        """The next messages whose subject matches the filter, from the sequence `start` on, no more than `limit`."""
+        request = {"seq": start, "next_by_subj": subject, "batch": limit}
+        return await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
+
     async def history(self, stream: str, subject: str, *, start: int = 1, limit: int = 1000) -> list[Stored]:
         """All messages whose subject matches the filter, in order.
 
@@ -180,8 +185,7 @@ class JetStream:
         """
         found: list[Stored] = []
         while True:
-            request = {"seq": start, "next_by_subj": subject, "batch": limit}
-            page = await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
+            page = await self.following(stream, subject, start, limit)
             found += page
             if len(page) < limit:
                 return found

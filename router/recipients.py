@@ -6,10 +6,8 @@ Keys are keyed hashes of addresses (`router.hashing`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from channels.address import zones_of
 from channels.model import WHATSAPP as WHATSAPP_CHANNEL
@@ -18,89 +16,12 @@ from policies.model import OptIn, OptOut, RecipientFacts
 from router import topology
 from router.buckets import Bucket, Mirror
 from router.clock import Clock, rfc3339
+from router.consent_ledger import OPTED_IN, OPTED_OUT, Consent, current
 from router.hashing import Hasher
 from router.jetstream import JetStream, WrongSequenceError
 from router.reach import Reach
 from router.settings import SessionSettings
 from router.stickiness import Stickiness
-
-OPTED_OUT, OPTED_IN = "opted_out", "opted_in"
-#: Changes of one recipient's consent that are kept, newest last.
-_HISTORY = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ConsentEntry:
-    """One statement of a recipient about one scope."""
-
-    scope: str  #: "all", "channel:<name>", "sender:<name>" or "category:<name>"
-    state: str  #: "opted_out" or "opted_in"
-    at: datetime
-    via: str  #: "keyword", "provider", "api", "import"
-    proof: str | None = None  #: who, when, how; the text shown
-
-    def as_dict(self) -> dict[str, Any]:
-        """As stored and as services answer."""
-        return {"scope": self.scope, "state": self.state, "at": rfc3339(self.at), "via": self.via, "proof": self.proof}
-
-
-def _entry(row: Mapping[str, Any]) -> ConsentEntry:
-    return ConsentEntry(row["scope"], row["state"], datetime.fromisoformat(row["at"]), row["via"], row.get("proof"))
-
-
-def current(entries: Iterable[ConsentEntry]) -> dict[str, ConsentEntry]:
-    """What holds now: the newest statement of each scope; one about everything replaces all before it."""
-    now: dict[str, ConsentEntry] = {}
-    for entry in sorted(entries, key=lambda each: each.at):
-        if entry.scope == "all":
-            now.clear()
-        now[entry.scope] = entry
-    return now
-
-
-class Consent:
-    """Opt-ins and opt-outs, with their history."""
-
-    def __init__(self, js: JetStream, prefix: str, hasher: Hasher) -> None:
-        self._hasher = hasher
-        self._bucket = Bucket(js, prefix + topology.CONSENT)
-        self.mirror: Mirror[tuple[ConsentEntry, ...]] = Mirror(js, self._bucket, _decode_consent)
-
-    def known(self, recipient: Recipient) -> tuple[ConsentEntry, ...]:
-        """The history, oldest first, as this process knows it."""
-        return self.mirror.get(self._hasher.recipient(recipient)) or ()
-
-    async def record(self, recipient: Recipient, entry: ConsentEntry) -> None:
-        """Add a statement; saying the same twice changes nothing."""
-
-        def change(stored: bytes | None) -> bytes:
-            rows = json.loads(stored) if stored else []
-            said = entry.as_dict()
-            # A repeated webhook brings the same statement at a later time: the first one counts.
-            if not any(_same(row, said) for row in rows):
-                rows.append(said)
-            return json.dumps(_kept(rows)).encode()
-
-        key = self._hasher.recipient(recipient)
-        written = await self._bucket.change(key, change)
-        self.mirror.note(key, written.value, written.revision)
-
-
-def _kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The newest changes and, however old it is, everything that still holds."""
-    holds = [entry.as_dict() for entry in current(_entry(row) for row in rows).values()]
-    older = [row for row in rows[:-_HISTORY] if row in holds]
-    return older + rows[-_HISTORY:]
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    keys = ("scope", "state", "via", "proof") if one["via"] in {"keyword", "provider"} else tuple(one)
-    return all(one.get(key) == other.get(key) for key in keys)
-
-
-def _decode_consent(value: bytes) -> tuple[ConsentEntry, ...]:
-    return tuple(_entry(row) for row in json.loads(value))
-
 
 #: Seconds for which a session that the provider closed stays on record as closed.
 _CLOSED = 3600.0

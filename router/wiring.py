@@ -21,6 +21,7 @@ from router.cancel import Cancel
 from router.caps import Caps, Returns
 from router.clock import utc_now
 from router.consent import ConsentKeeper
+from router.consent_ledger import Consent
 from router.console.feed import Feed
 from router.console.following import LogSearch
 from router.console.office import Office
@@ -43,7 +44,7 @@ from router.outbox import Outbox
 from router.pausing import Pausing
 from router.providers import Providers
 from router.reach import Reach
-from router.recipients import Consent, Recipients, Sessions
+from router.recipients import Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
 from router.resting import Rests, rests_of

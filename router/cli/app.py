@@ -43,6 +43,20 @@ _GROUPS = (
         ),
     ),
     (
+        "consent",
+        "What recipients agreed to and objected to: show, record, import, export for an auditor.",
+        (
+            ("show", commands.consent_show, "pointsman consent show +12025550143 --at 2026-03-01T00:00:00Z"),
+            ("set", commands.consent_set, "pointsman consent set +12025550143 opted_out --proof 'call of 1 March'"),
+            ("import", commands.consent_import, "pointsman consent import opt-outs.csv --state opted_out"),
+            (
+                "export",
+                commands.consent_export,
+                "pointsman consent export --since 2026-01-01T00:00Z --out audit.csv",
+            ),
+        ),
+    ),
+    (
         "policy",
         "Check a policy, see what another one would change, and put one in force.",
         (

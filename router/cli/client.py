@@ -29,6 +29,10 @@ class NoServerError(CommandError):
     """Nobody listens at the configured address."""
 
 
+class NoAnswerError(CommandError):
+    """No router answered, or none in time."""
+
+
 class ServiceError(CommandError):
     """A router answered that it cannot; `code` is that of the NATS micro convention."""
 
@@ -104,15 +108,18 @@ async def ask(js: JetStream, service: str, request: Mapping[str, Any]) -> dict[s
 async def told(settings: NatsSettings, service: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """The answer where nobody but a router has one. Raises `CommandError` when none answers, or one refuses."""
     async with connected(settings) as js:
-        try:
-            return await _answer(js, service, request, _DONE_WITHIN)
-        except NoRespondersError:
-            raise CommandError("no router answers: start one (pointsman run)") from None
-        except TimeoutError:
-            # Whatever is asked for can be asked for twice, so this advice is safe.
-            raise CommandError(
-                f"no answer within {_DONE_WITHIN:g} s, so it may or may not be done: ask again"
-            ) from None
+        return await asked(js, service, request)
+
+
+async def asked(js: JetStream, service: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The same over a connection that is there. Raises `NoAnswerError` when none answers."""
+    try:
+        return await _answer(js, service, request, _DONE_WITHIN)
+    except NoRespondersError:
+        raise NoAnswerError("no router answers: start one (pointsman run)") from None
+    except TimeoutError:
+        # Whatever is asked for can be asked for twice, so this advice is safe.
+        raise NoAnswerError(f"no answer within {_DONE_WITHIN:g} s, so it may or may not be done: ask again") from None
 
 
 async def _answer(js: JetStream, service: str, request: Mapping[str, Any], within: float) -> dict[str, Any]:

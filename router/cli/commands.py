@@ -23,8 +23,17 @@ _Source = Annotated[str, typer.Argument(callback=options.matching(SOURCE), help=
 _Id = Annotated[
     str, typer.Argument(metavar="ID", callback=options.matching(NOTIFICATION_ID), help="The notification's id.")
 ]
+_Recipient = Annotated[str, typer.Argument(help="E.164, whatsapp:<user id>, or a national number with --region.")]
+_Region = Annotated[str | None, typer.Option(help="How to read a national number: US, DE ...")]
 _DeadLetterId = Annotated[str, typer.Argument(metavar="ID", help="Of the dead letter, as the list shows it.")]
 _Note = Annotated[str | None, typer.Option(help="For whoever looks at it later; 1000 characters at most.")]
+
+
+class ConsentState(StrEnum):
+    """What a recipient may say."""
+
+    OPTED_IN = "opted_in"
+    OPTED_OUT = "opted_out"
 
 
 def demo(as_json: options.Json = False) -> None:
@@ -255,6 +264,83 @@ def deadletters_resolve(
 
     given = {"id": identity, "outcome": outcome.value if outcome else None, "note": note}
     deadletters.act("resolve", given, config, nats, as_json=as_json)
+
+
+def consent_show(
+    recipient: _Recipient,
+    region: _Region = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="What held then; RFC 3339 with offset.")] = None,
+    show_recipients: options.ShowRecipients = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Show what a recipient agreed to and objected to, what holds of it, and since when."""
+    from router.cli import consent  # noqa: PLC0415 - see above
+
+    given = {"recipient": recipient, "region": region, "at": at}
+    consent.show(given, config, nats, as_json=as_json, show_recipients=show_recipients)
+
+
+def consent_set(
+    recipient: _Recipient,
+    state: Annotated[ConsentState, typer.Argument(help="What they said.")],
+    proof: Annotated[str, typer.Option(help="How it is known; where the evidence lies.")],
+    scope: Annotated[str, typer.Option(help="all, channel:<name>, sender:<name> or category:<name>.")] = "all",
+    who: Annotated[str | None, typer.Option(help="Who took the statement.")] = None,
+    how: Annotated[str | None, typer.Option(help="web form, paper, telephone ...")] = None,
+    text: Annotated[str | None, typer.Option(help="What the recipient was shown and agreed to.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="When; RFC 3339 with offset; default: now.")] = None,
+    region: _Region = None,
+    show_recipients: options.ShowRecipients = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Record an opt-in or opt-out that a recipient gave elsewhere."""
+    from router.cli import consent  # noqa: PLC0415 - see above
+
+    words = {"proof": proof, "who": who, "how": how, "text": text}
+    given = {"recipient": recipient, "region": region, "state": state.value, "scope": scope, "at": at, **words}
+    consent.record(given, config, nats, as_json=as_json, show_recipients=show_recipients)
+
+
+def consent_import(
+    file: Annotated[Path, typer.Argument(help="CSV with the columns recipient, state, at and others.")],
+    state: Annotated[ConsentState | None, typer.Option(help="Of rows that name none.")] = None,
+    scope: Annotated[str | None, typer.Option(help="Of rows that name none; else all.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Of rows that name none; RFC 3339.")] = None,
+    region: _Region = None,
+    proof: Annotated[str | None, typer.Option(help="Of rows that name none.")] = None,
+    check_only: Annotated[bool, typer.Option("--check-only", help="Check every row, and record nothing.")] = False,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Record a list of statements; importing it again adds only what is missing."""
+    from router.cli import importing  # noqa: PLC0415 - see above
+
+    given = {"state": state.value if state else None, "scope": scope, "at": at, "region": region, "proof": proof}
+    defaults = {name: value for name, value in given.items() if value is not None}
+    importing.import_file(file, importing.How(defaults, check_only, as_json), config, nats)
+
+
+def consent_export(
+    recipient: Annotated[str | None, typer.Option(help="Of this one alone.")] = None,
+    region: _Region = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Said or recorded then or later; RFC 3339 with offset.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A new file; default: stdout.")] = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    nats: options.Nats = None,
+) -> None:
+    """Write every statement with its proof, for an auditor: CSV, or a line of JSON each."""
+    begin = options.moment(since) if since else None
+    from router.cli import consent  # noqa: PLC0415 - see above
+
+    consent.export({"recipient": recipient, "region": region}, begin, out, config, nats, as_json=as_json)
 
 
 def policy_check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +30,17 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str | None], str | None]:
         return value
 
     return check
+
+
+def moment(text: str) -> datetime:
+    """`2026-12-01T09:30:00Z`."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        read = None
+    if read is None or read.tzinfo is None:
+        raise typer.BadParameter("write RFC 3339 with an offset, for example 2026-12-01T09:30:00Z")
+    return read
 
 
 def duration(text: str) -> timedelta:

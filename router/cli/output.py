@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -40,10 +40,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_json_line(value: Any) -> None:
+def print_json_line(value: Any, file: TextIO | None = None) -> None:
     """One line for each event, at once, so that a pipe follows."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    out = file or sys.stdout
+    out.write(json.dumps(value, ensure_ascii=False) + "\n")
+    out.flush()
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[Text]:

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from channels.model import WHATSAPP, Sender
 from router import subjects
+from router.consent_ledger import OPTED_OUT, Consent, current
 from router.console.access import Person
 from router.console.feed import Feed, Seen
 from router.console.following import LogSearch
@@ -21,7 +22,7 @@ from router.jetstream import JetStream, StoreError
 from router.leases import Presence
 from router.ledger import story_at
 from router.metrics.backlog import Backlog
-from router.recipients import OPTED_OUT, Consent, Sessions, current
+from router.recipients import Sessions
 from router.services.asking import Answer, BadRequestError
 
 log = structlog.get_logger(__name__)

@@ -47,6 +47,12 @@ REFUSED: list[tuple[str, object, int, str | None]] = [
     ("consent.set", {"recipient": US, "state": "opted_in", "proof": PROOF, "at": "today"}, 400, "at"),
     ("consent.set", {"recipient": US, "state": "opted_in", "proof": PROOF, "at": "2026-01-01T00:00"}, 400, "at"),
     ("consent.set", {"recipient": US, "state": "opted_in", "proof": PROOF, "at": "2999-01-01T00:00Z"}, 400, "at"),
+    ("consent.get", {"recipient": US, "at": "2999-01-01T00:00:00Z"}, 400, "at"),
+    ("consent.import", {}, 400, "statements"),
+    ("consent.import", {"statements": []}, 400, "statements"),
+    ("consent.import", {"statements": [{}] * 501}, 400, "statements"),
+    ("consent.export", {"after": "x"}, 400, "after"),
+    ("consent.export", {"after": -1}, 400, "after"),
     ("session.get", {"recipient": IN}, 400, "sender"),
     ("session.get", {"sender": "us", "recipient": IN}, 400, "sender"),
     ("session.get", {"sender": "wa", "recipient": None}, 400, "recipient"),
@@ -263,17 +269,22 @@ async def test_consent_is_recorded_with_its_proof_and_history(harness: Harness) 
     )
     got = await _told(harness, "consent.get", recipient=US)
 
-    assert nothing == {"recipient": US, "consent": [], "history": []}
+    assert nothing == {"recipient": US, "key": got["key"], "consent": [], "history": []}
     assert set_ == got
     first, last = got["history"]
+    assert first.pop("recorded_at") is not None
     assert first == {
         "scope": "all",
         "state": "opted_in",
         "at": "2026-03-01T09:00:00.000Z",
         "via": "api",
         "proof": PROOF,
+        "who": None,
+        "how": None,
+        "text": None,
+        "holds": False,
     }
-    assert (last["state"], last["proof"]) == ("opted_out", "by phone")
+    assert (last["state"], last["proof"], last.pop("holds")) == ("opted_out", "by phone", True)
     assert got["consent"] == [last]
 
 

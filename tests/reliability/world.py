@@ -20,6 +20,7 @@ from router.attempts import Attempts
 from router.attribution import Attribution
 from router.caps import Caps
 from router.consent import ConsentKeeper
+from router.consent_ledger import Consent
 from router.crashpoints import CrashPoint
 from router.deadletters import DeadLetters
 from router.events import PROVIDER_MESSAGE_ID
@@ -32,7 +33,7 @@ from router.moves import Mover
 from router.outbox import Outbox
 from router.pausing import Pausing
 from router.reach import Reach
-from router.recipients import Consent, Recipients, Sessions
+from router.recipients import Recipients, Sessions
 from router.reconcile import Reconcile
 from router.replay import Replay
 from router.resting import Rests

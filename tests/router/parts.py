@@ -13,6 +13,7 @@ from policies.retry import RetrySettings
 from router.archive import Archive
 from router.caps import Caps
 from router.consent import ConsentKeeper
+from router.consent_ledger import Consent
 from router.deadletters import DeadLetters
 from router.hashing import Hasher
 from router.intake import Intake, Received
@@ -20,7 +21,7 @@ from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
 from router.reach import Reach
-from router.recipients import Consent, Recipients, Sessions
+from router.recipients import Recipients, Sessions
 from router.resting import Rests
 from router.settings import ConsentSettings, ReachSettings, SessionSettings, StickinessSettings
 from router.silence import Silence

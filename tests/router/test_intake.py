@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from channels.model import PhoneNumber
 from router.clock import rfc3339
+from router.consent_ledger import OPTED_OUT, ConsentEntry
 from router.jetstream import StoreUnavailableError
-from router.recipients import OPTED_OUT, ConsentEntry
 from tests.factories import NOW
 from tests.router.bodies import GOOD, bodies
 from tests.router.parts import HASHER, Parts, received

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from channels.model import SMS, PhoneNumber
+from router.consent_ledger import OPTED_IN, OPTED_OUT, ConsentEntry, current
 from router.hashing import Hasher, load_hasher
-from router.recipients import OPTED_IN, OPTED_OUT, ConsentEntry, current
 from tests.factories import NOW
 from tests.router.parts import HASHER, Parts
 from tests.router.store import MemoryStore
