@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from channels.errors import ChannelConfigError
+from channels.model import Lane
 from channels.port import WebhookReply
 from channels.registry import PluginError
 from policies.world import World
@@ -58,6 +59,10 @@ _MENDABLE = (
 
 class StartError(Exception):
     """The router cannot start; the message says what its operator can do."""
+
+
+#: Notifications of each lane under way at a time: few of those that can wait, so that the others soon have their turn.
+_INTAKE = {Lane.URGENT: 256, Lane.NORMAL: 256, Lane.BULK: 64}
 
 
 class Router:
@@ -132,7 +137,8 @@ class Router:
             app = parts.webhooks(lambda: self.health.draining)
             self.webhook_url = (await self._listen(app, sockets["webhooks"])).url
         if "intake" in self._roles:
-            await self._work(parts, topology.INTAKE, parts.intake.on_message, 256)
+            for lane, concurrency in _INTAKE.items():
+                await self._work(parts, topology.intake(lane), parts.intake.on_message, concurrency, topology.INTAKE)
         parts.advisories.subscribe(connection.broker)
         await connection.broker.start()
         self.health.started = True
@@ -255,10 +261,13 @@ class Router:
         self._stack.push_async_callback(listener.stop)
         return listener
 
-    async def _work(self, parts: Parts, consumer: str, handler: Handler, concurrency: int) -> None:
+    async def _work(
+        self, parts: Parts, consumer: str, handler: Handler, concurrency: int, stage: str | None = None
+    ) -> None:
+        """`stage` names the dead letters; None: as the consumer."""
         stream, config = topology.consumer(self._settings, consumer)
         worker = Worker(
-            Settler(parts.js, parts.dead_letters, consumer),
+            Settler(parts.js, parts.dead_letters, stage or consumer),
             stream,
             config,
             handler,

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds of a sender's rate that are fetched ahead: enough to hide a round trip, little enough to lose nothing by.
 _AHEAD = 0.5
+#: Share of its rate that a sender uses: requests that leave evenly do not arrive evenly, and what arrives is counted.
+_UNDER = 0.98
 _BUDGET_LOOK = 0.2  #: seconds between looks at whether more of the daily budget has to be booked
 _PAUSE_WITHOUT_HINT = 5.0  #: seconds, when the provider says "too fast" and not for how long
 
@@ -58,7 +60,7 @@ class SenderQueue:
         self._rests = rests
         self._budget = budget  #: None: no limit by day
         self._clock = clock
-        self._pacer = Pacer(sender.rate, clock())
+        self._pacer = Pacer(sender.rate * _UNDER, clock())
         self._breaker = Breaker()
         self._chooser = LaneChooser(settings.bulk_share)
         self._ahead = max(2, min(settings.concurrency, round(sender.rate * _AHEAD)))

@@ -108,12 +108,21 @@ def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     wait = settings.dispatch.ack_wait
     followed = tuple(f"deliveries.*.{status}.>" for status in FOLLOWED)
     return [
-        (subjects.NOTIFICATIONS, _consumer(INTAKE, wait, ("notifications.>",), max_ack_pending=5_000)),
+        *((subjects.NOTIFICATIONS, _taking_in(lane, wait)) for lane in Lane),
         (subjects.DELIVERIES, _consumer(FOLLOW_UP, wait, followed)),
         (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",))),
         (subjects.TIMERS, _consumer(WAKE, wait, ("wake.>",))),
         *((subjects.OUTBOX, dispatching(sender.name, lane, wait)) for sender in settings.senders for lane in Lane),
     ]
+
+
+def intake(lane: Lane) -> str:
+    """Each lane has a consumer of its own: a campaign that is published holds up nothing more urgent."""
+    return f"{INTAKE}-{lane}"
+
+
+def _taking_in(lane: Lane, wait: float) -> dict[str, Any]:
+    return _consumer(intake(lane), wait, (f"notifications.{lane}.>",), max_ack_pending=5_000)
 
 
 def consumer(settings: Settings, name: str) -> tuple[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from rich.console import Console
 
+from channels.model import Lane
 from router import subjects, topology
 from router.demo.samples import SAMPLES, Sample
 from router.demo.show import Ending, Show, Summary, show_on
@@ -125,8 +126,8 @@ def _notification(sample: Sample) -> dict[str, Any]:
 async def _until_nothing_waits(js: JetStreamContext) -> None:
     """Until intake has taken every publication, the repeated one too: only then do counts mean anything."""
     while True:
-        info = await js.consumer_info(subjects.NOTIFICATIONS, topology.INTAKE)
-        if not info.num_pending and not info.num_ack_pending:
+        infos = [await js.consumer_info(subjects.NOTIFICATIONS, topology.intake(lane)) for lane in Lane]
+        if not any(info.num_pending or info.num_ack_pending for info in infos):
             return
         await asyncio.sleep(0.05)
 

@@ -10,6 +10,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StreamConfig
 
+from channels.model import Lane
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from router import topology
 from router.app import Router, StartError
@@ -79,7 +80,7 @@ async def test_a_new_wait_reaches_the_consumers(nats_server: EmbeddedNats, js: J
     await _start_and_stop(nats_server)
     await _start_and_stop(nats_server, dispatch={"ack_wait": 9})
 
-    config = (await js.consumer_info("NOTIFICATIONS", topology.INTAKE)).config
+    config = (await js.consumer_info("NOTIFICATIONS", topology.intake(Lane.NORMAL))).config
     assert (config.ack_wait, config.max_deliver) == (9, -1)
 
 

@@ -142,7 +142,7 @@ async def test_an_answer_that_comes_while_the_server_is_away_is_held_until_it_is
 
 
 CONSUMERS = {
-    "NOTIFICATIONS": "intake",
+    "NOTIFICATIONS": "intake-normal",
     "OUTBOX": "dispatch-us-normal",
     "DELIVERIES": "follow-up",
     "TIMERS": "wake",
@@ -201,7 +201,7 @@ def _given_back(harness: Harness) -> Callable[[], Awaitable[bool]]:
     """Intake has been refused, and will try again."""
 
     async def given_back() -> bool:
-        return bool((await harness.js.consumer_info("NOTIFICATIONS", "intake")).num_redelivered)
+        return bool((await harness.js.consumer_info("NOTIFICATIONS", "intake-normal")).num_redelivered)
 
     return given_back
 
