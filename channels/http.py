@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote_plus
 
 import httptools
+
+from channels.values import value
 
 #: Seconds after which an idle connection is not used any more: the server may be about to close it.
 _FRESH = 15.0
@@ -37,7 +38,7 @@ class NoAnswerError(Exception):
     """The request may have arrived, and no readable answer came back."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Origin:
     """Where connections lead."""
 
@@ -46,7 +47,7 @@ class Origin:
     secure: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """A whole HTTP answer."""
 
@@ -270,7 +271,7 @@ def quoted(text: str) -> str:
 def encode_form(fields: Mapping[str, object]) -> bytes:
     """Like `urlencode(fields, doseq=True)`: a list is one field for each of its members."""
     pairs = []
-    for name, value in fields.items():
-        for each in value if isinstance(value, (list, tuple)) else (value,):
+    for name, given in fields.items():
+        for each in given if isinstance(given, (list, tuple)) else (given,):
             pairs.append(f"{quoted(name)}={quoted(str(each))}")
     return "&".join(pairs).encode("ascii")

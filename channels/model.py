@@ -6,12 +6,13 @@ Nothing here knows a provider, NATS or a clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
 from channels.status import DeliveryStatus
+from channels.values import value
 
 ChannelName = NewType("ChannelName", str)
 NotificationId = NewType("NotificationId", str)
@@ -71,7 +72,7 @@ class SenderKind(StrEnum):
     ADDRESS = "address"  #: of a plugin's channel: an email address, an account
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PhoneNumber:
     """A phone number, normalised once at the edge."""
 
@@ -89,7 +90,7 @@ class PhoneNumber:
         return self.e164
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Handle:
     """An address that is no phone number: a WhatsApp business-scoped user id, or a plugin's own."""
 
@@ -106,21 +107,21 @@ class Handle:
 Recipient = PhoneNumber | Handle
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FromNumber:
     """A sender with an address of its own: E.164, a short code or an alphanumeric id."""
 
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessagingService:
     """A pool of numbers at the provider, which picks one of them."""
 
     sid: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DailyCap:
     """The most that a sender may send in a day."""
 
@@ -130,7 +131,7 @@ class DailyCap:
     reserve: float  #: share of it that only urgent messages may use
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Sender:
     """What messages are sent from, as configured."""
 
@@ -151,14 +152,14 @@ class Sender:
         return self.origin.value if isinstance(self.origin, FromNumber) else self.origin.sid
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Text:
     """Free-form text."""
 
     body: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Media:
     """Media by URL; the provider fetches them."""
 
@@ -166,7 +167,7 @@ class Media:
     caption: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Template:
     """A template that the provider has approved."""
 
@@ -177,7 +178,7 @@ class Template:
 Content = Text | Media | Template
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AttemptRef:
     """Names one attempt outside this process; travels in the status-callback URL and comes back with it."""
 
@@ -187,7 +188,7 @@ class AttemptRef:
     token: str  #: unguessable, made for this attempt alone
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OutboundMessage:
     """Routed and rendered: one channel, one sender, one content."""
 
@@ -200,7 +201,7 @@ class OutboundMessage:
     expires_at: datetime | None = None  #: aware; the provider must not deliver later
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SendReceipt:
     """The provider took the message; it is not delivered yet."""
 
@@ -211,7 +212,7 @@ class SendReceipt:
     raw: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ProviderError:
     """A refusal in the provider's words."""
 
@@ -223,7 +224,7 @@ class ProviderError:
     retry_after: float | None = None  #: seconds for which the sender has to rest before anything of it is sent again
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StatusReport:
     """A provider's callback about one attempt, normalised; the provider's words are kept beside."""
 
@@ -246,7 +247,7 @@ class Keyword(StrEnum):
     HELP = "help"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InboundMedia:
     """One attachment of an inbound message."""
 
@@ -254,7 +255,7 @@ class InboundMedia:
     content_type: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Button:
     """A quick reply that the recipient pressed."""
 
@@ -262,7 +263,7 @@ class Button:
     payload: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Location:
     """A place that the recipient shared."""
 
@@ -272,7 +273,7 @@ class Location:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InboundMessage:
     """From the recipient to a sender of ours; on WhatsApp it opens the 24-hour session."""
 
@@ -291,7 +292,7 @@ class InboundMessage:
     raw: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ChannelCapabilities:
     """What a channel can express; what it cannot is never sent to it."""
 

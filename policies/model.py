@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 from channels.model import Category, ChannelName, Form, Lane, Recipient
 from channels.reasons import Reason
+from channels.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TemplateRequest:
     """The template a notification asks for: by configured name, or by the provider's id."""
 
@@ -21,7 +22,7 @@ class TemplateRequest:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RoutingRequest:
     """What a service asked for, as far as routing depends on it."""
 
@@ -38,7 +39,7 @@ class RoutingRequest:
     timezone: str | None = None  #: IANA name
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OptOut:
     """A recipient's stop, and how far it reaches."""
 
@@ -47,7 +48,7 @@ class OptOut:
     via: str  #: how it came: "keyword", "provider", "api", "import"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OptIn:
     """A recipient's consent on record, and what it is for."""
 
@@ -55,7 +56,7 @@ class OptIn:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RecipientFacts:
     """Everything known about the recipient at this moment."""
 
@@ -73,7 +74,7 @@ class RecipientFacts:
     last_sender: Mapping[ChannelName, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Step:
     """One way to reach the recipient."""
 
@@ -106,7 +107,7 @@ class Step:
         return {key: value for key, value in row.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TraceEntry:
     """One guard or route that was looked at."""
 
@@ -115,21 +116,21 @@ class TraceEntry:
     because: str  #: a sentence
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RoutingPlan:
     """Ordered steps to try."""
 
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Suppressed:
     """Not sent, on purpose; with `Reason.EXPIRED` it was too late."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Deferred:
     """Not now: asked again at `until`."""
 
@@ -137,7 +138,7 @@ class Deferred:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rejected:
     """Cannot be sent as asked."""
 
@@ -148,7 +149,7 @@ class Rejected:
 Outcome = RoutingPlan | Suppressed | Deferred | Rejected
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Decision:
     """An outcome with everything needed to understand it."""
 

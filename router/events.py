@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic_core import to_json
 
 from channels.model import NO_CHANNEL, ProviderError
 from channels.reasons import Reason
+from channels.values import value
 from router import subjects
 from router.clock import rfc3339
 from router.story import SNAPSHOT, About, Snapshot
@@ -21,7 +21,7 @@ OWNER = "Pointsman-Owner"
 PROVIDER_MESSAGE_ID = "Pointsman-Provider-Message-Id"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Happening:
     """What happened: the part of an event that differs from one to the next."""
 

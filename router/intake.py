@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import structlog
@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 
 from channels.model import NO_CHANNEL, ChannelName, Lane
 from channels.reasons import Reason
+from channels.values import value
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
 from policies.model import Decision, Deferred, Outcome, Rejected, RoutingPlan, RoutingRequest, Suppressed
@@ -42,7 +43,7 @@ _REMEMBERED = 50_000  #: ids
 HEADROOM = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Received:
     """A notification as it stands in its stream."""
 
@@ -381,7 +382,7 @@ class Intake:
         )
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class _Incoming:
     """A readable notification with what was read from it."""
 

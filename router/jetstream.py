@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from channels.values import value
 from router.natswire import Wire, subscribe
 from router.tasks import keep_running
 
@@ -61,7 +62,7 @@ class StoreUnavailableError(StoreError):
     """No answer, or no connection; a publish may or may not have been stored."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Stored:
     """One message of a stream."""
 

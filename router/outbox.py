@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from nats.aio.msg import Msg
 
 from channels.status import ENDED_BADLY
+from channels.values import value
 from policies.model import Step
 from router import subjects
 from router.jetstream import MESSAGE_ID, JetStream
@@ -33,7 +34,7 @@ def traceparent_in(headers: Mapping[str, str]) -> str | None:
     return given if given is not None and _TRACEPARENT.fullmatch(given) else None
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class OutboxItem:
     """One attempt to be made."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from pydantic_core import from_json, to_json
 
 from channels.model import ChannelName, Form
 from channels.status import DeliveryStatus
+from channels.values import value
 from policies.model import Step
 from router.clock import rfc3339
 
@@ -30,7 +31,7 @@ _STATUSES = {status.value: status for status in DeliveryStatus}
 _REFUSED = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class About:
     """What every event repeats of its notification."""
 
@@ -43,7 +44,7 @@ class About:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Attempt:
     """One try to send, as far as the log knows it."""
 
@@ -74,7 +75,7 @@ class Attempt:
         return Attempt(self.number, self.step, status, self.begun, known, next_move, False, self.owner, self.silent)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Snapshot:
     """The state of a notification after one event."""
 
@@ -200,7 +201,7 @@ def _step(row: list[Any]) -> Step:
 _NOTHING = Snapshot("", 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Story:
     """A snapshot, and where in the log it stands: what the next event is compared with."""
 

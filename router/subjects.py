@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from channels.model import Lane
+from channels.values import value
 
 SOURCE = re.compile(r"[a-z0-9-]{1,32}")
 NOTIFICATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -27,7 +27,7 @@ class SubjectError(ValueError):
     """Not a subject of the contract; the message says which token is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Origin:
     """Who published a notification, and how urgent it is."""
 
