@@ -50,9 +50,9 @@ class Ledger:
             return Story(source, notification_id)
         return story_at(newest, source, notification_id)
 
-    async def accepted_at(self, source: str, notification_id: str, attempt: int) -> datetime | None:
-        """When the newest acceptance was stored, by the server's clock; None where it is not this attempt's."""
-        newest = await self._js.last(subjects.DELIVERIES, subjects.delivery(source, "accepted", "*", notification_id))
+    async def stored_at(self, status: str, source: str, notification_id: str, attempt: int) -> datetime | None:
+        """When the newest event of this status was stored, by the server's clock; None if it is another attempt's."""
+        newest = await self._js.last(subjects.DELIVERIES, subjects.delivery(source, status, "*", notification_id))
         if newest is None or json.loads(newest.body)["attempt"] != attempt:
             return None
         return parse_time(newest.time)

@@ -111,8 +111,10 @@ class Reconcile:
         since = self._since(attempt) - timedelta(seconds=_SKEW)
         async with asyncio.timeout(60):
             candidates = await finder.find(outbound_message(item, sender, token), since)
-        # What was created later answers another request, however equal it looks.
-        last = self._since(attempt) + timedelta(seconds=self.timeout + _LINGERS)
+        # What was created later answers another request, however equal it looks. Storing the claim may have taken a
+        # while, and the request left after that.
+        claimed = await self.ledger.stored_at("sending", item.source, item.notification_id, item.attempt)
+        last = (claimed or self.clock()) + timedelta(seconds=self.timeout + _LINGERS)
         return await self._first_free([each for each in candidates if each.created_at <= last], item, since)
 
     async def _first_free(

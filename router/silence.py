@@ -140,7 +140,7 @@ class Silence:
     async def _taken_at(self, story: Story, attempt: Attempt) -> datetime:
         """When the log says that the provider took it."""
         begun = datetime.fromtimestamp(attempt.begun, UTC)
-        return await self.ledger.accepted_at(story.source, story.notification_id, attempt.number) or begun
+        return await self.ledger.stored_at("accepted", story.source, story.notification_id, attempt.number) or begun
 
     async def _look_in(self, source: str, notification_id: str, seconds: float) -> None:
         at = self.clock() + timedelta(seconds=seconds)

@@ -231,7 +231,7 @@ async def test_a_question_is_answered_with_a_report() -> None:
     assert provider.seen[0].path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{SID}.json"
     assert (report.ref, report.provider, report.provider_message_id) == (None, "twilio", SID)
     assert (report.status, report.provider_status, report.channel) == (DeliveryStatus.FAILED, "failed", None)
-    assert report.error == ProviderError("recipient_unreachable", 30005, "handset is unknown")
+    assert report.error == ProviderError("recipient_unreachable", 30005, "handset is unknown", lasting=True)
     assert report.reported_at == CREATED + timedelta(seconds=5)
     assert report.raw["error_code"] == "30005"
 
