@@ -15,7 +15,7 @@ from router.settings import ConsoleSettings
 
 try:
     from fastapi import FastAPI, HTTPException
-    from nicegui import ui
+    from nicegui import core, ui
 except ImportError:
     raise AccessError("console.enabled needs what is not installed: pip install 'pointsman[console]'") from None
 
@@ -28,6 +28,8 @@ async def open_site(
     office: Office, settings: ConsoleSettings, environ: Mapping[str, str], stack: AsyncExitStack
 ) -> ASGIApp:
     """The ASGI app; what it holds is let go of with the stack. Raises `AccessError` where nobody could come in."""
+    if core.app.config.has_run_config:
+        raise AccessError("this process has a console already: NiceGUI has room for one")
     sessions = None
     if settings.login == "token":
         tokens = read_tokens(environ.get(TOKEN_VARIABLE))
