@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import structlog
 
 from channels.address import parse_recipient
+from router.consent_ledger import OPTED_IN, OPTED_OUT, ConsentEntry
 from router.console.access import Person
 from router.console.feed import Feed
 from router.console.following import LogSearch
@@ -16,7 +18,6 @@ from router.console.office import NotAllowedError, Office
 from router.deadletters import DeadLetters
 from router.leases import Presence
 from router.metrics.backlog import Backlog
-from router.recipients import OPTED_IN, OPTED_OUT, ConsentEntry
 from router.services.asking import BadRequestError
 from tests.factories import NOW, US_MAIN, WA_MAIN
 from tests.router.parts import Parts, now
@@ -91,13 +92,10 @@ async def test_a_story_that_nobody_knows_is_empty() -> None:
 
 async def test_opt_outs_are_counted_by_recipient() -> None:
     rig = Rig()
-    for number, states in (
-        ("+12025550123", [OPTED_OUT]),
-        ("+12025550124", [OPTED_OUT, OPTED_IN]),
-        ("+12025550125", [OPTED_IN]),
-    ):
-        for state in states:
-            entry = ConsentEntry("all", state, NOW, "api", "said so")
+    said = {"+12025550123": [OPTED_OUT], "+12025550124": [OPTED_OUT, OPTED_IN], "+12025550125": [OPTED_IN]}
+    for number, states in said.items():
+        for minute, state in enumerate(states):
+            entry = ConsentEntry("all", state, NOW + timedelta(minutes=minute), "api", "said so")
             await rig.parts.consent.record(parse_recipient(number), entry)
     assert rig.office.opt_outs() == 1
 

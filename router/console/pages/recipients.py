@@ -1,4 +1,4 @@
-"""What is on record about one recipient: consent with its history, and WhatsApp sessions."""
+"""What is on record about one recipient: consent with its history, WhatsApp sessions, channels that fail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,16 @@ class RecipientsPage:
         with card("WhatsApp sessions"):
             columns = [Column("sender", "Sender"), Column("state", "Session"), Column("until", "Until (UTC)")]
             self._sessions = Table(columns, "None.")
+        with card("Channels that do not reach them"):
+            columns = [
+                Column("channel", "Channel"),
+                Column("why", "Why"),
+                Column("at", "Learnt (UTC)"),
+                Column("until", "Tried again after (UTC)"),
+            ]
+            self._unreachable = Table(columns, "None is known.")
         self._consent.show([])
+        self._unreachable.show([])
         self._sessions.show([])
 
     async def _look(self) -> None:
@@ -49,6 +58,8 @@ class RecipientsPage:
         answer = await office.ask("consent.get", request)
         self._words.set_text(f"{masked(answer['recipient'])}: {len(answer['history'])} statements on record.")
         self._consent.show(_statements(answer))
+        known = await office.ask("reach.get", request)
+        self._unreachable.show([_lesson(channel, each) for channel, each in known["unreachable"].items()])
         sessions = [await office.ask("session.get", {**request, "sender": each}) for each in office.whatsapp_senders]
         self._sessions.show([_session(each) for each in sessions])
 
@@ -58,7 +69,7 @@ def _statements(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "key": index,
-            "holds": toned("holds", "good") if each in answer["consent"] else "before",
+            "holds": toned("holds", "good") if each["holds"] else "before",
             "scope": each["scope"],
             "state": toned(each["state"].replace("_", " "), "bad" if each["state"] == "opted_out" else "good"),
             "at": each["at"][:19].replace("T", " "),
@@ -67,6 +78,16 @@ def _statements(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for index, each in reversed(list(enumerate(answer["history"])))
     ]
+
+
+def _lesson(channel: str, lesson: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "key": channel,
+        "channel": channel,
+        "why": lesson["why"],
+        "at": lesson["at"][:19].replace("T", " "),
+        "until": lesson["until"][:19].replace("T", " "),
+    }
 
 
 def _session(answer: Mapping[str, Any]) -> dict[str, Any]:
