@@ -133,8 +133,13 @@ class SenderQueue:
     def as_dict(self) -> dict[str, object]:
         """What this router tells the others of it."""
         breaker = self._breaker
-        rests = round(self.rests_for, 1)
-        return {"in_flight": self.in_flight, "breaker": breaker.state.value, "why": breaker.why, "rests": rests}
+        return {
+            "in_flight": self.in_flight,
+            "breaker": breaker.state.value,
+            "why": breaker.why,
+            "rests": round(self.rests_for, 1),
+            "left_today": dict(self.left_today),
+        }
 
     def _puller(self, lane: Lane) -> Puller:
         waiting = self._waiting[lane]

@@ -44,6 +44,7 @@ def problems(situation: Situation) -> list[Problem]:
     found = [
         *_nats(situation),
         *_breakers(situation),
+        *_caps(situation),
         *_unpaced(situation),
         *_queues(situation),
         *_letters(situation),
@@ -75,6 +76,15 @@ def _breakers(situation: Situation) -> Iterator[Problem]:
                     "/queues",
                     severe=True,
                 )
+
+
+def _caps(situation: Situation) -> Iterator[Problem]:
+    for sign in situation.signs.values():
+        for sender, queue in sign.get("queues", {}).items():
+            for unit, left in queue.get("left_today", {}).items():
+                if left <= 0:
+                    do = "Its messages wait for tomorrow; another sender may help"
+                    yield Problem(f"Sender {sender} has sent its {unit} of today", do, "/queues")
 
 
 def _unpaced(situation: Situation) -> Iterator[Problem]:

@@ -35,6 +35,6 @@ async def test_routers_tell_what_they_pace_and_decide_by() -> None:
         for sign in signs.values():
             assert {"version", "policy", "queues", "senders"} <= set(sign)
             for queue in sign["queues"].values():
-                assert queue == {"in_flight": 0, "breaker": "closed", "why": "", "rests": 0.0}
+                assert queue == {"in_flight": 0, "breaker": "closed", "why": "", "rests": 0.0, "left_today": {}}
         await js.stop()
         await connection.close()

@@ -43,6 +43,12 @@ CASES: list[tuple[str, dict[str, Any], str, bool]] = [
         "Sender us is stopped: refused",
         True,
     ),
+    (
+        "cap",
+        {"signs": {"r1": {**SIGN, "queues": {"us": {**QUEUE, "left_today": {"messages": 0, "segments": 9}}}}}},
+        "Sender us has sent its messages of today",
+        False,
+    ),
     ("unpaced", {"senders": ["us", "uk"]}, "No router sends for uk", True),
     ("urgent", {"reading": waiting("urgent", 31)}, "The urgent queue of us is 31 s behind", True),
     ("bulk", {"reading": waiting("bulk", 7300)}, "The bulk queue of us is 2 h behind", False),

@@ -24,6 +24,7 @@ def draw(office: Office) -> None:
                 Column("minute", "Sent a minute", number=True),
                 Column("rate", "Rate a second", number=True),
                 Column("flight", "Under way", number=True),
+                Column("left", "Left today", number=True),
                 Column("router", "Paced by"),
             ],
             "No sender is configured.",
@@ -74,8 +75,14 @@ def _sender(office: Office, name: str, signs: Mapping[str, Mapping[str, Any]]) -
         "minute": f"{office.feed.a_minute(name):,.0f}",
         "rate": f"{sender.rate:g}",
         "flight": queue["in_flight"] if queue else "—",
+        "left": _left(queue["left_today"]) if queue else "—",
         "router": owner or "—",
     }
+
+
+def _left(left: Mapping[str, int]) -> str:
+    """Of a daily cap, where there is one."""
+    return ", ".join(f"{count:,} {unit}" for unit, count in left.items()) or "no cap"
 
 
 def _lanes(reading: Reading) -> list[Mapping[str, Cell]]:
