@@ -116,7 +116,8 @@ class Course:
 
         async def heard(msg: Msg) -> None:
             identity = msg.subject.rsplit(".", 1)[1]
-            woken.late.setdefault(identity, time.time() - due[identity])
+            if identity in due:  # else its acknowledgement died with the server, and it comes once more
+                woken.late.setdefault(identity, time.time() - due[identity])
             await msg.ack()
 
         config = nats.js.api.ConsumerConfig(
