@@ -83,7 +83,7 @@ async def fill_sessions(js: JetStream, sender: str, count: int) -> None:
 async def fill_opt_outs(js: JetStream, count: int) -> None:
     """Recipients who said STOP."""
     entry = ConsentEntry("all", OPTED_OUT, datetime.now(UTC), "keyword", "stop to us-1 in message SM" + "0" * 32)
-    value = json.dumps([entry.as_dict()]).encode()
+    value = json.dumps([entry.row()]).encode()
     keys = (f"$KV.{CONSENT}.{key}" for key in _keys(await _hasher(js), count))
     await pour(js, f"KV_{CONSENT}", ((key, value, None) for key in keys))
 

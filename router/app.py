@@ -181,7 +181,8 @@ class Router:
         mirrors.append(parts.rests.mirror)
         mirrors += [parts.stickiness.mirror] if parts.stickiness.channels else []
         for mirror in mirrors:
-            await mirror.start()
+            # A million sessions take seconds to load. Meanwhile the server is asked for what matters.
+            await mirror.start(wait=mirror is parts.rests.mirror)
             self._stack.push_async_callback(mirror.stop)
         return parts
 

@@ -80,6 +80,8 @@ class Attempts:
         Raises `LaterError` when another process is at it, and `StoreUnavailableError` when it could not be claimed.
         """
         reached(CrashPoint.DISPATCH_TAKEN)
+        if not self.recipients.consent.mirror.is_current:
+            await self.recipients.consent.refresh(item.notification.recipient())
         if happening := self._no_longer_wanted(item):
             await self._close(item, happening)
             return None

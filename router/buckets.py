@@ -23,7 +23,9 @@ V = TypeVar("V")
 _GONE = {"DEL", "PURGE"}
 _LOADING = 120.0  #: seconds that loading a bucket may take
 _SWEEP = 60  #: seconds between looks for what has expired
-_PAGE = 2_000  #: messages asked for at once while a mirror loads
+_PAGE = 500  #: messages asked for at once: answers to other questions wait behind no more than these
+#: Seconds without a sign of life, which comes every two, after which a mirror may have fallen behind.
+_FRESH = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +109,54 @@ class Mirror(Generic[V]):
         self._entries: dict[str, tuple[bytes, int]] = {}
         self._cut = len(bucket.subject(""))
         self._sequence = 0
+        self._nth = 0  #: deliveries of its consumer that came here
+        self._torn = False  #: one did not: it follows anew from where it stood
         self._warm = asyncio.Event()
         self._puller: Puller | None = None
         self._guard: asyncio.Task[None] | None = None
+        self._forget_reconnects: Callable[[], None] = lambda: None
         self.changes = 0  #: grows with every change, for whoever wants to look only when something is new
 
-    async def start(self) -> None:
-        """Load everything, then follow."""
+    async def start(self, *, wait: bool = True) -> None:
+        """Load everything, then follow. Without `wait` that goes on: until `is_current`, `refresh` what matters."""
         await self._follow()
+        self._forget_reconnects = self._js.when_reconnected(self._tear)
+        if wait:
+            await self._loaded()
+        self._guard = keep_running(f"mirror-{self.bucket.name}", self._watch_over)
+
+    async def _loaded(self) -> None:
         try:
             async with asyncio.timeout(_LOADING):
                 await self._warm.wait()
         except TimeoutError:
             raise StoreUnavailableError(f"bucket {self.bucket.name} could not be read in time") from None
-        self._guard = keep_running(f"mirror-{self.bucket.name}", self._watch_over)
 
     async def stop(self) -> None:
         """Stop following."""
+        self._forget_reconnects()
         if self._guard:
             self._guard.cancel()
         if self._puller:
             await self._puller.stop()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what it holds is what the server has, but for what is on its way: loaded, and the server gives signs.
+
+        One that nobody started holds what was noted.
+        """
+        if self._puller is None:
+            return not self._torn
+        return self._warm.is_set() and not self._puller.lost and self._puller.silence < _FRESH
+
+    async def refresh(self, key: str) -> None:
+        """Ask the server for this key: what must not be decided on stale data, while this is not current."""
+        entry = await self.bucket.get(key)
+        if entry is not None:
+            self.note(key, entry.value, entry.revision)
+        elif self._entries.pop(key, None):
+            self.changes += 1
 
     def get(self, key: str) -> V | None:
         """Decoded when asked for: most entries of a large bucket never are."""
@@ -185,12 +214,26 @@ class Mirror(Generic[V]):
         )
         if answer["num_pending"] == 0:
             self._warm.set()
-        self._puller = Puller(self._js, self.bucket.stream, answer["name"], self._take, lambda: _PAGE)
+        else:
+            self._warm.clear()
+        self._torn, self._nth = False, 0
+        self._puller = Puller(self._js, self.bucket.stream, answer["name"], self.take, lambda: _PAGE)
         await self._puller.start()
 
-    def _take(self, msg: Msg) -> None:
+    def _tear(self) -> None:
+        """Something was delivered that did not come here: what stands after it would hide that it is missing."""
+        self._torn = True
+        self._warm.clear()
+
+    def take(self, msg: Msg) -> None:
+        """One delivery of its consumer."""
         key = msg.subject[self._cut :]
         place = place_of(msg)
+        self._nth += 1
+        if place.nth != self._nth:
+            self._tear()
+        if self._torn:
+            return  # all of it comes again
         sequence, pending = place.sequence, place.pending
         headers = msg.headers or {}
         gone = headers.get("KV-Operation") in _GONE or "Nats-Marker-Reason" in headers
@@ -210,7 +253,7 @@ class Mirror(Generic[V]):
                 self._forget(self._expired)
             if self._puller is None or not self._js.client.is_connected:
                 continue
-            if not self._puller.lost:
+            if not self._torn and not self._puller.lost:
                 continue
             await self._puller.stop()
             try:

@@ -129,6 +129,11 @@ class Consent:
         """The history, oldest first, as this process knows it."""
         return self.mirror.get(self._hasher.recipient(recipient)) or ()
 
+    async def refresh(self, recipient: Recipient) -> None:
+        """Read this recipient's history where others may have written what is not known here yet."""
+        if not self.mirror.is_current:
+            await self.mirror.refresh(self._hasher.recipient(recipient))
+
     async def record(self, recipient: Recipient, entry: ConsentEntry) -> bool:
         """Add a statement; saying the same twice changes nothing. Returns whether it was new."""
         key = self._hasher.recipient(recipient)

@@ -238,6 +238,8 @@ class Intake:
     async def _decision(self, incoming: _Incoming) -> Decision:
         """What the policy says. Where a cap matters, what it lets through is counted already."""
         request, policy = incoming.request, self._policy()
+        if not self._recipients.is_current:
+            await self._recipients.refresh(request.recipient)
         facts = self._recipients.facts(request.recipient)
         decision = decide(request, facts, policy, self._clock())
         # What is stopped without a look at what was sent lately needs none.

@@ -81,6 +81,11 @@ class Puller:
         """Whether the consumer answers no more."""
         return self._refused or time.monotonic() - self.last_sign > _SILENCE
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the last sign of life from the server."""
+        return time.monotonic() - self.last_sign
+
     def more_room(self) -> None:
         """The owner finished something: look again whether to ask for more."""
         if self._to_ask():
@@ -174,6 +179,7 @@ class Place(NamedTuple):
     deliveries: int  #: this one included
     pending: int  #: messages of the consumer that are still to come
     stored_at: float  #: when it was stored, in seconds since 1970
+    nth: int  #: delivery of its consumer, from 1
 
 
 def place_of(msg: Msg) -> Place:
@@ -189,6 +195,7 @@ def place_of(msg: Msg) -> Place:
         deliveries=int(tokens[4 + shift]),
         pending=int(tokens[8 + shift]),
         stored_at=int(tokens[7 + shift]) / 1e9,
+        nth=int(tokens[6 + shift]),
     )
 
 

@@ -5,6 +5,7 @@ Keys are keyed hashes of addresses (`router.hashing`).
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -41,6 +42,11 @@ class Sessions:
         """When the open session ends, margin taken off; None when none is open."""
         end = self.mirror.get(self._key(sender, recipient))
         return end if end and end > self._clock() else None
+
+    async def refresh(self, recipient: Recipient, senders: Iterable[str]) -> None:
+        """Read the recipient's sessions where others may have opened some that are not known here yet."""
+        if not self.mirror.is_current:
+            await asyncio.gather(*(self.mirror.refresh(self._key(sender, recipient)) for sender in senders))
 
     async def open(self, sender: str, recipient: Recipient, since: datetime) -> datetime:
         """The recipient wrote at `since`. Returns the end of the window, which is never made earlier."""
@@ -96,6 +102,18 @@ class Recipients:
         self.reach = reach
         self.stickiness = stickiness
         self._whatsapp = [s.name for s in senders if s.kind is SenderKind.WHATSAPP or WHATSAPP_CHANNEL in s.channels]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what is known here is what there is: nearly always. If not, `refresh` before anything is decided."""
+        return self.consent.mirror.is_current and self.sessions.mirror.is_current
+
+    async def refresh(self, recipient: Recipient) -> None:
+        """Ask the server for what a decision must not be wrong about: while buckets load, or nothing is heard of them.
+
+        What was learnt and kept only saves attempts, so it is not waited for.
+        """
+        await asyncio.gather(self.consent.refresh(recipient), self.sessions.refresh(recipient, self._whatsapp))
 
     def facts(self, recipient: Recipient) -> RecipientFacts:
         """Everything known about this recipient at this moment."""

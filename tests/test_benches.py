@@ -56,6 +56,13 @@ async def test_latency_is_measured_of_everything_that_was_planned() -> None:
         assert 0 < figures["milliseconds"]["p50"]["median"] <= figures["milliseconds"]["p99"]["median"]
 
 
+async def test_what_is_known_of_recipients_is_loaded_and_weighed() -> None:
+    report = await run("state", "--recipients", "2000")
+    figures = report["figures"]
+    assert 0 < figures["begun_seconds"] <= figures["loaded_seconds"]
+    assert figures["facts_us"] > 0
+
+
 async def test_startup_is_timed_with_nothing_stored_and_with_recipients() -> None:
     report = await run("startup", "--rounds", "1", "--recipients", "300")
     assert set(report["figures"]) == {

@@ -46,6 +46,7 @@ class DecisionDesk:
             wanted = notification.as_request(source, lane)
         except InvalidNotificationError as exc:
             raise BadRequestError(exc.message, exc.field) from None
+        await self.recipients.refresh(wanted.recipient)
         facts, policy = self.recipients.facts(wanted.recipient), self.policy()
         if wanted.category in policy.capped:
             facts = replace(facts, recent=await self.caps.recent(wanted.recipient, policy))

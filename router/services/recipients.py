@@ -44,6 +44,7 @@ class RecipientDesk:
         """`{recipient, region?, at?}`: what holds for each scope, or held at that time, and how it came to be."""
         recipient = a_recipient(request)
         at = a_moment(request, "at", self.clock())
+        await self.recipients.consent.refresh(recipient)
         history = [entry for entry in in_order(self.recipients.consent.known(recipient)) if entry.at <= at]
         return {
             "recipient": recipient.address,
@@ -103,6 +104,7 @@ class RecipientDesk:
     async def get_session(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """`{sender, recipient, region?}`: whether a 24-hour session is open, and until when."""
         sender, recipient = self._sender(request), a_recipient(request)
+        await self.recipients.sessions.refresh(recipient, [sender])
         end = self.recipients.sessions.ends(sender, recipient)
         return {
             "sender": sender,
