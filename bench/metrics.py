@@ -1,4 +1,4 @@
-"""What metrics cost: the same traffic with them on and off, in turns, and the calls that one notification makes alone.
+"""What metrics and traces cost: the same traffic with them on and off, in turns, and the calls of metrics alone.
 
     python -m bench.metrics --notifications 1000 --rounds 4
 
@@ -26,7 +26,7 @@ from nats.aio.msg import Msg
 from bench.cluster import Cluster
 from bench.measure import cpu_seconds
 from router.events import Happening
-from router.metrics import CALLBACKS, PROVIDER, WEBHOOKS, Counted, Observer
+from router.metrics import CALLBACKS, PROVIDER, WEBHOOKS, Observer
 from router.story import About, Snapshot
 
 SENDERS = [
@@ -34,11 +34,17 @@ SENDERS = [
     for n in range(1, 5)
 ]
 SIMULATOR = {"seed": 1, "delays": {"queued": 0, "sent": 0, "delivered": 0.05, "read": 0, "jitter": 0}}
+#: What is switched on, by name. Nothing of this traffic is sampled, as most of real traffic is not.
+MODES: dict[str, dict[str, Any]] = {
+    "nothing": {"metrics": False},
+    "metrics": {"metrics": True},
+    "traces, none sampled": {"metrics": False, "traces": True, "endpoint": "http://127.0.0.1:1"},
+}
 
 
-async def one_round(count: int, *, metrics: bool) -> float:
+async def one_round(count: int, telemetry: dict[str, Any]) -> float:
     """Microseconds of the router's processor time for a notification."""
-    config: dict[str, Any] = {"senders": SENDERS, "templates": {}, "telemetry": {"metrics": metrics}}
+    config: dict[str, Any] = {"senders": SENDERS, "templates": {}, "telemetry": telemetry}
     async with Cluster(config=config, simulator=SIMULATOR, routers=1) as cluster:
         await traffic(cluster, 100, "warm")
         before = cpu_seconds(cluster.routers[0].pid)
@@ -105,15 +111,16 @@ async def main() -> int:
     parser.add_argument("--notifications", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
-    taken: dict[bool, list[float]] = {True: [], False: []}
+    taken: dict[str, list[float]] = {name: [] for name in MODES}
     for number in range(options.rounds):
-        for metrics in (True, False) if number % 2 else (False, True):
-            taken[metrics].append(await one_round(options.notifications, metrics=metrics))
-            print(f"metrics {'on ' if metrics else 'off'}  {taken[metrics][-1]:8.0f} µs a notification")
-    on, off = statistics.median(taken[True]), statistics.median(taken[False])
-    assert Counted.on
-    print(f"median on {on:.0f} µs, off {off:.0f} µs: {100 * (on / off - 1):+.1f} %, scraped every second")
-    print(f"the calls alone: {(alone := calls()):.1f} µs, {100 * alone / off:.2f} % of a notification")
+        for name in list(MODES) if number % 2 else reversed(MODES):
+            taken[name].append(await one_round(options.notifications, MODES[name]))
+            print(f"{name:24} {taken[name][-1]:8.0f} µs a notification", flush=True)
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    off = medians["nothing"]
+    for name, median in medians.items():
+        print(f"median {name:24} {median:8.0f} µs  {100 * (median / off - 1):+5.1f} %")
+    print(f"the calls of metrics alone: {(alone := calls()):.1f} µs, {100 * alone / off:.2f} % of a notification")
     return 0
 
 

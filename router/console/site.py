@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import cast
@@ -22,6 +23,8 @@ except ImportError:
 from router import subjects
 from router.console.pages import deadletters, explain, notification, overview, problems, queues, recipients, search
 from router.console.pages.frame import frame
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 async def open_site(
@@ -88,6 +91,8 @@ def _register(office: Office, *, logout: bool) -> None:
 
     @ui.page("/deadletters/{identity}")
     def _dead_letter(identity: str) -> None:
+        if not _UUID.fullmatch(identity):
+            raise HTTPException(404)
         with frame(office, f"Dead letter {identity[:8]}", "/deadletters", logout=logout):
             deadletters.draw_one(office, identity)
 

@@ -278,6 +278,17 @@ async def test_the_theme_can_be_chosen_and_is_remembered(stack: Stack, page: Pag
     await expect(page.locator("body.body--dark")).to_have_count(1)
 
 
+@pytest.mark.parametrize("place", ["/nowhere", "/deadletters/x", "/notification/SHOP/n1", "/notification/shop/%3Cb%3E"])
+async def test_an_address_that_leads_nowhere_says_so_and_repeats_nothing(stack: Stack, place: str) -> None:
+    context = await stack.context()
+    page = await context.new_page()
+    answer = await page.goto(stack.url + place)
+    assert answer is not None
+    assert answer.status == 404
+    assert "<b>" not in await answer.text()
+    await context.close()
+
+
 _OPENS = """url => new Promise(done => {
     const socket = new WebSocket(url);
     socket.onopen = () => done(true);
