@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import nats
-import uvloop
 from nats.aio.msg import Msg
 
 from bench.callbacks import Poster, callback, notification_id
 from bench.contenders import WARM, Arena, Floor, Pointsman, warm_up, work_off
 from bench.measure import percentile, show, spread
+from bench.processes import run
 from bench.traffic import bodies, until_finished
 
 SHARES = (0.1, 0.5, 0.8)  #: of what was measured as capacity
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of each load (default 6)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    capacities, samples = uvloop.run(measure(options.capacity, options.rounds, options.seconds))
+    capacities, samples = run(measure(options.capacity, options.rounds, options.seconds))
     show(options, as_report(capacities, samples), rows(samples))
 
 

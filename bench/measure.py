@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,13 +26,10 @@ def family(pid: int) -> list[int]:
     """A process and its living descendants."""
     found = [pid]
     for parent in found:
-        for task in _children_files(parent):
-            found += [int(child) for child in task.read_text().split()]
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(FileNotFoundError):  # the thread has ended meanwhile
+                found += [int(child) for child in children.read_text().split()]
     return found
-
-
-def _children_files(pid: int) -> list[Path]:
-    return list(Path(f"/proc/{pid}/task").glob("*/children"))
 
 
 def cpu_seconds(pid: int) -> float:

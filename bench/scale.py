@@ -32,6 +32,7 @@ from bench.cluster import Cluster
 from bench.contenders import Arena, Lap, Pointsman, bench_config, until_shared, warm_up, work_off, workspace
 from bench.filling import Story, connected, pour, story_of
 from bench.measure import Meter, memory, percentile, show
+from bench.processes import run
 from bench.stub import Stub
 from bench.traffic import SUBJECT, JetStreamCourse, bodies, body, until_finished
 from router.jetstream import JetStream
@@ -287,7 +288,7 @@ def main() -> None:
     options = parser.parse_args()
     measure, default = WHAT[options.what]
     options.count = options.count or default
-    rows = asyncio.run(measure(options))
+    rows = run(measure(options))
     report: dict[str, Any] = {"bench": f"scale {options.what}", "count": options.count, "rows": rows}
     show(options, report, rows)
 

@@ -10,7 +10,6 @@ and so many opt-outs, which it reads before it is ready. Shown are medians; memo
 from __future__ import annotations
 
 import argparse
-import asyncio
 import resource
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from bench.cluster import Cluster
 from bench.contenders import bench_config
 from bench.filling import connected, fill_opt_outs, fill_sessions
 from bench.measure import cpu_seconds, memory, show, spread
+from bench.processes import run
 
 WHATSAPP = {"name": "whatsapp", "kind": "whatsapp", "channels": ["whatsapp"], "from": "+14155238886", "rate": 1000}
 _MEGA = 1024 * 1024
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--recipients", type=int, default=100_000, help="sessions, and as many opt-outs")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    taken = asyncio.run(measure(options.rounds, options.recipients))
+    taken = run(measure(options.rounds, options.recipients))
     show(options, as_report(taken), rows(taken))
 
 

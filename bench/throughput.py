@@ -13,13 +13,13 @@ notification.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.contenders import CeleryRecipe, Contender, Floor, Lap, Pointsman, lap
 from bench.measure import show, spread
+from bench.processes import run
 
 _MEGA = 1024 * 1024
 _CELERY_SHARE = 5
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     field = contenders(options)
-    laps = asyncio.run(measure(field, options.rounds))
+    laps = run(measure(field, options.rounds))
     skipped = {contender.name: contender.missing for contender, _ in field if contender.missing is not None}
     show(options, {**as_report(laps), "skipped": skipped}, rows(laps))
 

@@ -19,12 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import uvloop
-
 from bench.callbacks import Callback, Poster, callback
 from bench.cluster import Cluster
 from bench.contenders import WARM, Pointsman
 from bench.measure import Meter, show, spread
+from bench.processes import run
 from bench.traffic import SUBJECT, JetStreamCourse, bodies, until_finished
 
 _PATIENCE = 300.0  #: seconds
@@ -51,7 +50,7 @@ class Run:
         return self.router / (self.stored + self.forged) * 1e6
 
 
-async def run(messages: int, forged: float) -> Run:
+async def one_run(messages: int, forged: float) -> Run:
     """From a fresh start."""
     async with Pointsman().arena(record=True) as arena:
         cluster = arena.cluster
@@ -101,7 +100,7 @@ async def measure(messages: int, rounds: int, shares: Sequence[float]) -> dict[f
     runs: dict[float, list[Run]] = {share: [] for share in shares}
     for _ in range(rounds):
         for share in shares:
-            runs[share].append(await run(messages, share))
+            runs[share].append(await one_run(messages, share))
     return runs
 
 
@@ -146,7 +145,7 @@ def main() -> None:
     parser.add_argument("--forged", type=float, default=0.2, help="share of the second run (default 0.2)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    runs = uvloop.run(measure(options.messages, options.rounds, (0.0, options.forged)))
+    runs = run(measure(options.messages, options.rounds, (0.0, options.forged)))
     show(options, as_report(runs), rows(runs))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.contenders import Floor, Pointsman
 from bench.latency import moments
-from bench.measure import percentile, table
+from bench.measure import family, percentile, table
 
 ONE = Pointsman().name
 OWN = {ONE, Pointsman(1, senders=16).name, Pointsman(2, senders=16).name, Floor.name}
@@ -71,6 +72,20 @@ async def test_startup_is_timed_with_nothing_stored_and_with_recipients() -> Non
         "router, 300 sessions and opt-outs",
     }
     assert all(figures["seconds"]["median"] > 0 for figures in report["figures"].values())
+
+
+async def test_a_bench_that_is_stopped_takes_everything_with_it() -> None:
+    command = [sys.executable, "-m", "bench.throughput", "--only", "pointsman", "--notifications", "100000"]
+    process = await asyncio.create_subprocess_exec(*command)
+    children: set[int] = set()
+    async with asyncio.timeout(60):
+        while len(children) < 3:  # the provider, NATS, a router
+            await asyncio.sleep(0.05)
+            children |= set(family(process.pid)) - {process.pid}
+    process.terminate()
+    async with asyncio.timeout(60):
+        assert await process.wait() != 0
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 
 @pytest.mark.parametrize(
