@@ -71,8 +71,8 @@ class Cluster:
         return self
 
     async def _start(self) -> None:
+        self._stack.push_async_callback(self.nats.stop)  # first: a start that is broken off leaves a server, too
         await self.nats.start()
-        self._stack.push_async_callback(self.nats.stop)
         self.session = await self._stack.enter_async_context(aiohttp.ClientSession())
         if self._simulator is not None:
             await self._start_simulator(self._simulator)
@@ -116,8 +116,8 @@ class Cluster:
         settings.write_text(json.dumps({**inbound, **wanted}))
         command = [sys.executable, "-m", "channels.twilio.simulator", "--port", str(self.simulator_port)]
         process = self._process("simulator", [*command, "--settings", str(settings)])
-        await process.start()
         self._stack.push_async_callback(process.stop)
+        await process.start()
         await self._until_answers(f"{self.simulator_url}/simulator/stats")
 
     async def _start_router(self, index: int, options: Sequence[str] = (), within: float = 30) -> None:
@@ -126,8 +126,8 @@ class Cluster:
         config.write_text(self._toml(admin))
         command = [*ROUTER, "run", "--config", str(config), *options]
         process = self._process(f"router-{index}", command)
-        await process.start()
         self._stack.push_async_callback(process.stop)
+        await process.start()
         self.routers.append(process)
         self.admin_ports.append(admin)
         await self._until_answers(f"http://127.0.0.1:{admin}/readyz", within)

@@ -83,8 +83,8 @@ class Process:
 @asynccontextmanager
 async def running(process: Process) -> AsyncIterator[Process]:
     """Started, and stopped at the end."""
-    await process.start()
     try:
+        await process.start()
         yield process
     finally:
         await process.stop()

@@ -96,14 +96,21 @@ class Stub:
 
     async def __aenter__(self) -> Stub:
         self._process = Process("stub", self._command(), self._directory / "stub.log")
-        await self._process.start()
         self._session = aiohttp.ClientSession()
-        async with asyncio.timeout(15):
-            while not await self._answers():
-                await asyncio.sleep(0.02)
+        try:
+            await self._process.start()
+            async with asyncio.timeout(15):
+                while not await self._answers():
+                    await asyncio.sleep(0.02)
+        except BaseException:
+            await self._stop()
+            raise
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
         assert self._process is not None
         assert self._session is not None
         await self._session.close()

@@ -39,7 +39,11 @@ class EmbeddedNats:
         self.url = ""
 
     async def __aenter__(self) -> EmbeddedNats:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
         return self
 
     async def __aexit__(
