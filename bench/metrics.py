@@ -94,7 +94,7 @@ def calls() -> float:
     story = [
         replace(routed, status=each, sender="us") for each in ("routed", "sending", "accepted", "sent", "delivered")
     ]
-    rounds, started = 20_000, time.perf_counter()
+    rounds, started = 20_000, time.process_time()
     for _ in range(rounds):
         for happening in story:
             observer.appended(about, happening, snapshot)
@@ -102,7 +102,7 @@ def calls() -> float:
         for _ in range(3):
             CALLBACKS.inc("recorded")
             WEBHOOKS.inc("status", "204")
-    return (time.perf_counter() - started) / rounds * 1e6
+    return (time.process_time() - started) / rounds * 1e6
 
 
 async def main() -> int:

@@ -74,19 +74,13 @@ class Tracing:
 
     @contextmanager
     def send(self, traceparent: str | None, attributes: Attributes) -> Iterator[Span]:
-        """Around one attempt."""
-        if not is_sampled(traceparent):
-            yield self._trace.INVALID_SPAN
-            return
+        """Around one attempt of a trace that is sampled."""
         with self._span("pointsman.send", self._remote(traceparent), self._trace.SpanKind.CLIENT, attributes) as span:
             yield span
 
     @contextmanager
     def append(self, traceparent: str | None, status: str, attributes: Attributes) -> Iterator[Span]:
-        """Around one event, below whatever is being done."""
-        if not is_sampled(traceparent):
-            yield self._trace.INVALID_SPAN
-            return
+        """Around one event of a trace that is sampled, below whatever is being done."""
         where, kind = self._where(traceparent), self._trace.SpanKind.PRODUCER
         with self._span(f"pointsman.event {status}", where, kind, attributes) as span:
             yield span

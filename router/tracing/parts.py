@@ -14,7 +14,7 @@ from router.intake import Intake, Received
 from router.ledger import ConflictError, Ledger
 from router.outbox import TRACEPARENT, OutboxItem
 from router.story import About, Snapshot, Story
-from router.tracing import Attributes, Tracing
+from router.tracing import Attributes, Tracing, is_sampled
 from router.tracking import Outcome, Tracking
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class TracedLedger(Ledger):
 
     async def append(self, about: About, happening: Happening, snapshot: Snapshot, *, after: int) -> Story:
         """As the ledger does."""
+        if not is_sampled(about.traceparent):
+            return await super().append(about, happening, snapshot, after=after)
         attributes: Attributes = {
             "pointsman.source": about.source,
             "pointsman.notification_id": about.notification_id,
@@ -71,6 +73,8 @@ class TracedAttempts(Attempts):
 
     async def make(self, item: OutboxItem) -> SendReceipt | SendError | None:
         """As attempts are made."""
+        if not is_sampled(item.traceparent):
+            return await super().make(item)
         attributes: Attributes = {
             "pointsman.source": item.source,
             "pointsman.notification_id": item.notification_id,
