@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from router.cli import commands
+from router.cli import commands, groups
 from router.cli.errors import CommandError
 
 _INTERRUPTED = 130  #: what shells report for a process that SIGINT ended
@@ -36,22 +36,22 @@ _GROUPS = (
         "deadletters",
         "What needs a person: look at it, give it back to the router, or close it.",
         (
-            ("list", commands.deadletters_list, "pointsman deadletters list --stage reconcile --source shop"),
-            ("show", commands.deadletters_show, "pointsman deadletters show ID"),
-            ("replay", commands.deadletters_replay, "pointsman deadletters replay ID --note 'the account is mended'"),
-            ("resolve", commands.deadletters_resolve, "pointsman deadletters resolve ID --outcome sent"),
+            ("list", groups.deadletters_list, "pointsman deadletters list --stage reconcile --source shop"),
+            ("show", groups.deadletters_show, "pointsman deadletters show ID"),
+            ("replay", groups.deadletters_replay, "pointsman deadletters replay ID --note 'the account is mended'"),
+            ("resolve", groups.deadletters_resolve, "pointsman deadletters resolve ID --outcome sent"),
         ),
     ),
     (
         "consent",
         "What recipients agreed to and objected to: show, record, import, export for an auditor.",
         (
-            ("show", commands.consent_show, "pointsman consent show +12025550143 --at 2026-03-01T00:00:00Z"),
-            ("set", commands.consent_set, "pointsman consent set +12025550143 opted_out --proof 'call of 1 March'"),
-            ("import", commands.consent_import, "pointsman consent import opt-outs.csv --state opted_out"),
+            ("show", groups.consent_show, "pointsman consent show +12025550143 --at 2026-03-01T00:00:00Z"),
+            ("set", groups.consent_set, "pointsman consent set +12025550143 opted_out --proof 'call of 1 March'"),
+            ("import", groups.consent_import, "pointsman consent import opt-outs.csv --state opted_out"),
             (
                 "export",
-                commands.consent_export,
+                groups.consent_export,
                 "pointsman consent export --since 2026-01-01T00:00Z --out audit.csv",
             ),
         ),
@@ -60,11 +60,11 @@ _GROUPS = (
         "policy",
         "Check a policy, see what another one would change, and put one in force.",
         (
-            ("check", commands.policy_check, "pointsman policy check policy.toml --config pointsman.toml"),
-            ("diff", commands.policy_diff, "pointsman policy diff stricter.toml --since 24h"),
-            ("publish", commands.policy_publish, "pointsman policy publish policy.toml --note 'quiet hours in France'"),
-            ("show", commands.policy_show, "pointsman policy show 3"),
-            ("history", commands.policy_history, "pointsman policy history"),
+            ("check", groups.policy_check, "pointsman policy check policy.toml --config pointsman.toml"),
+            ("diff", groups.policy_diff, "pointsman policy diff stricter.toml --since 24h"),
+            ("publish", groups.policy_publish, "pointsman policy publish policy.toml --note 'quiet hours in France'"),
+            ("show", groups.policy_show, "pointsman policy show 3"),
+            ("history", groups.policy_history, "pointsman policy history"),
         ),
     ),
 )
