@@ -1,9 +1,10 @@
-"""What the death of a stream's leader costs: is anything lost or doubled, and how long does everything stand still?
+"""What the end of a stream's leader costs: is anything lost or doubled, and how long does everything stand still?
 
-    python -m bench.leader --notifications 1000 --stream DELIVERIES
+    python -m bench.leader --notifications 1000 --stream DELIVERIES --how kill
 
 Three NATS servers with three copies of every stream, two routers, the simulator. Half-way through, the server that
-leads the stream is killed with SIGKILL, and started again ten seconds later.
+leads the stream is killed with SIGKILL, stopped with SIGTERM or retired (lame duck, SIGUSR2), and started again ten
+seconds after it is gone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -26,13 +28,18 @@ from bench.crash import CONFIG, SIMULATOR, patient, read_log
 from bench.nats_cluster import NatsCluster
 
 _SETTLED_WITHIN = 60.0  #: seconds after the last publication
+#: How a server ends.
+HOW = {"kill": signal.SIGKILL, "stop": signal.SIGTERM, "retire": signal.SIGUSR2}
+#: As short as the server lets it be: it hands its streams over first, then sends its clients away one by one.
+_RETIREMENT = 'lame_duck_grace_period: "1s"\nlame_duck_duration: "30s"'
 
 
 @dataclass
 class Report:
-    """What one death did."""
+    """What one end did."""
 
     stream: str
+    how: str
     asked: int
     acknowledged_at: list[float] = field(default_factory=list)  #: of each publication, in seconds since the first
     accepted_at: list[float] = field(default_factory=list)  #: when the log has each `accepted`, seconds since 1970
@@ -49,6 +56,7 @@ class Report:
         """For `--json`."""
         return {
             "stream": self.stream,
+            "how": self.how,
             "asked": self.asked,
             "lost": self.lost,
             "doubled": self.doubled,
@@ -58,16 +66,16 @@ class Report:
         }
 
 
-async def run(stream: str, notifications: int, rate: float) -> Report:
-    """One death of this stream's leader under load."""
-    report = Report(stream, notifications)
-    async with Cluster(config=CONFIG, simulator=SIMULATOR, routers=2, nodes=3) as cluster:
+async def run(stream: str, notifications: int, rate: float, how: str = "kill") -> Report:
+    """One end of this stream's leader under load."""
+    report = Report(stream, how, notifications)
+    async with Cluster(config=CONFIG, simulator=SIMULATOR, routers=2, nodes=3, nats_config=_RETIREMENT) as cluster:
         publishing = asyncio.create_task(_publish(cluster, report, rate))
         await asyncio.sleep(notifications / rate / 2)
         servers = cluster.nats
         assert isinstance(servers, NatsCluster)
         victim = await servers.leader(stream)
-        await servers.kill(victim)
+        await servers.end(victim, HOW[how])
         await asyncio.sleep(10)
         await servers.nodes[victim].start()
         await publishing
@@ -133,25 +141,27 @@ def _gap(moments: list[float]) -> float:
 
 
 def main() -> int:
-    """Kill leaders and print what it cost; 1 when anything was lost, doubled or left open."""
+    """End leaders and print what it cost; 1 when anything was lost, doubled or left open."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--notifications", type=int, default=1_000)
     parser.add_argument("--rate", type=float, default=50.0, help="published per second")
-    parser.add_argument("--stream", action="append", help="whose leader dies; may be given several times")
+    parser.add_argument("--stream", action="append", help="whose leader ends; may be given several times")
+    parser.add_argument("--how", choices=sorted(HOW), default="kill", help="it ends")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     clean = True
     for stream in options.stream or ["NOTIFICATIONS", "OUTBOX", "DELIVERIES"]:
-        report = asyncio.run(run(stream, options.notifications, options.rate))
+        report = asyncio.run(run(stream, options.notifications, options.rate, options.how))
         clean = clean and report.clean
         if options.json:
             print(json.dumps(report.as_dict()), flush=True)
             continue
         row = report.as_dict()
         print(
-            f"{stream:14} asked {row['asked']}  lost {len(report.lost)}  doubled {len(report.doubled)}  "
-            f"without outcome {len(report.without_outcome)}  longest without an acknowledgement "
-            f"{row['longest_without_acknowledgement']} s, without an acceptance {row['longest_without_acceptance']} s",
+            f"{stream:14} {options.how:6} asked {row['asked']}  lost {len(report.lost)}  "
+            f"doubled {len(report.doubled)}  without outcome {len(report.without_outcome)}  "
+            f"longest without an acknowledgement {row['longest_without_acknowledgement']} s, "
+            f"without an acceptance {row['longest_without_acceptance']} s",
             flush=True,
         )
     return 0 if clean else 1

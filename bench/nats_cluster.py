@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -61,29 +62,36 @@ class NatsCluster:
             shutil.rmtree(self.store, ignore_errors=True)
 
     async def leader(self, stream: str) -> str:
-        """Name of the server that leads this stream now."""
-        answer = await self._ask(f"$JS.API.STREAM.INFO.{stream}")
-        return str(answer["cluster"]["leader"])
+        """Name of the server that leads this stream now, or after the election that is under way."""
+        async with asyncio.timeout(_ELECTED_WITHIN):
+            while not (leader := (await self._ask(f"$JS.API.STREAM.INFO.{stream}")).get("cluster", {}).get("leader")):
+                await asyncio.sleep(0.1)
+        return str(leader)
 
-    async def kill(self, name: str) -> None:
-        """SIGKILL one server."""
-        self.nodes[name].kill()
+    async def end(self, name: str, how: signal.Signals) -> None:
+        """Send one server this signal and wait until it is gone: SIGKILL, SIGTERM, or SIGUSR2 to retire."""
+        self.nodes[name].signal(how)
         await self.nodes[name].wait()
 
     async def _until_led(self) -> None:
+        """Until all of them can be given a copy of a stream."""
+        probe = {"name": "PROBE", "subjects": ["probe"], "num_replicas": len(self.nodes), "storage": "memory"}
         async with asyncio.timeout(_ELECTED_WITHIN):
             while True:
                 try:
-                    if "error" not in await self._ask("$JS.API.INFO"):
+                    if "error" not in await self._ask("$JS.API.STREAM.CREATE.PROBE", probe):
+                        await self._ask("$JS.API.STREAM.DELETE.PROBE")
                         return
                 except (NatsError, TimeoutError, OSError):
                     pass  # not yet: there is no leader to answer
                 await asyncio.sleep(0.2)
 
-    async def _ask(self, subject: str) -> Any:
+    async def _ask(self, subject: str, request: dict[str, Any] | None = None) -> Any:
         client = await nats.connect(self.urls, error_cb=_ignore)
         try:
-            return json.loads((await client.request(subject, b"", timeout=2)).data)
+            return json.loads(
+                (await client.request(subject, json.dumps(request).encode() if request else b"", timeout=2)).data
+            )
         finally:
             await client.close()
 

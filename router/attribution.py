@@ -7,6 +7,7 @@ are claimed one by one in a bucket, so that two searches at the same moment do n
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from nats.aio.msg import Msg
@@ -18,6 +19,7 @@ from router.events import PROVIDER_MESSAGE_ID
 from router.jetstream import JetStream, StoreUnavailableError, WrongSequenceError
 from router.pulling import Puller
 
+_ACCEPTED = "deliveries.*.accepted.>"
 #: Seconds that a claim is kept: far longer than an attempt can stay unknown.
 _KEPT = 7 * 86_400
 #: What was read for attempts so much older is not kept.
@@ -63,7 +65,7 @@ class Attribution:
         config = {
             **start,
             "ack_policy": "none",
-            "filter_subject": "deliveries.*.accepted.>",
+            "filter_subject": _ACCEPTED,
             "headers_only": True,
             "mem_storage": True,
             "num_replicas": 1,
@@ -73,6 +75,15 @@ class Attribution:
         answer = await self._js.api(subject, {"stream_name": subjects.DELIVERIES, "config": config})
         if left := int(answer["num_pending"]):
             await self._pull(answer["name"], left)
+        unread = max(self._next, int(answer["delivered"]["stream_seq"]) + 1)
+        # What a copy does not show as taken yet must not be taken for another attempt's.
+        for stored in await self._js.not_yet_copied(subjects.DELIVERIES, _ACCEPTED, unread):
+            self._note(stored.headers, stored.sequence)
+
+    def _note(self, headers: Mapping[str, str], sequence: int) -> None:
+        if sid := headers.get(PROVIDER_MESSAGE_ID):
+            self._taken.add(sid)
+        self._next = sequence + 1
 
     async def _pull(self, consumer: str, left: int) -> None:
         done = asyncio.Event()
@@ -80,9 +91,7 @@ class Attribution:
         def take(msg: Msg) -> None:
             nonlocal left
             left -= 1
-            if sid := (msg.headers or {}).get(PROVIDER_MESSAGE_ID):
-                self._taken.add(sid)
-            self._next = msg.metadata.sequence.stream + 1
+            self._note(msg.headers or {}, msg.metadata.sequence.stream)
             if left <= 0:
                 done.set()
 

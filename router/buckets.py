@@ -13,11 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import structlog
 from nats.aio.msg import Msg
 
 from router.jetstream import JetStream, StoreRefusedError, StoreUnavailableError, WrongSequenceError
 from router.pulling import Puller, place_of
 from router.tasks import keep_running
+
+log = structlog.get_logger(__name__)
 
 V = TypeVar("V")
 _GONE = {"DEL", "PURGE"}
@@ -111,6 +114,7 @@ class Mirror(Generic[V]):
         self._sequence = 0
         self._nth = 0  #: deliveries of its consumer that came here
         self._torn = False  #: one did not: it follows anew from where it stood
+        self._aim: int | None = None  #: sequence of the newest value when it began to follow
         self._warm = asyncio.Event()
         self._puller: Puller | None = None
         self._guard: asyncio.Task[None] | None = None
@@ -121,9 +125,9 @@ class Mirror(Generic[V]):
         """Load everything, then follow. Without `wait` that goes on: until `is_current`, `refresh` what matters."""
         await self._follow()
         self._forget_reconnects = self._js.when_reconnected(self._tear)
+        self._guard = keep_running(f"mirror-{self.bucket.name}", self._watch_over)
         if wait:
             await self._loaded()
-        self._guard = keep_running(f"mirror-{self.bucket.name}", self._watch_over)
 
     async def _loaded(self) -> None:
         try:
@@ -212,13 +216,32 @@ class Mirror(Generic[V]):
         answer = await self._js.api(
             f"CONSUMER.CREATE.{self.bucket.stream}", {"stream_name": self.bucket.stream, "config": config}
         )
-        if answer["num_pending"] == 0:
-            self._warm.set()
-        else:
-            self._warm.clear()
+        self._warm.clear()
         self._torn, self._nth = False, 0
         self._puller = Puller(self._js, self.bucket.stream, answer["name"], self.take, lambda: _PAGE)
         await self._puller.start()
+        await self._take_aim()
+
+    async def _take_aim(self) -> None:
+        """With the newest value everything before it is here.
+
+        How much is pending says the consumer, too; but it counts in one copy of the bucket, which may be behind the
+        others', and does not count right what is replaced meanwhile.
+        """
+        newest = await self._js.last(self.bucket.stream, self._filter)
+        self._aim = newest.sequence if newest else 0
+        self._notice_warm()
+
+    def _notice_warm(self) -> None:
+        if self._aim is not None and self._sequence >= self._aim and not self._torn:
+            self._warm.set()
+
+    async def _notice_new_bucket(self) -> None:
+        """One that was deleted and made again, or restored, counts from the beginning: so do we."""
+        if self._sequence > (await self._js.api(f"STREAM.INFO.{self.bucket.stream}"))["state"]["last_seq"]:
+            log.warning("bucket.made_anew", bucket=self.bucket.name, known=len(self._entries))
+            self._entries, self._sequence = {}, 0
+            self.changes += 1
 
     def _tear(self) -> None:
         """Something was delivered that did not come here: what stands after it would hide that it is missing."""
@@ -234,7 +257,7 @@ class Mirror(Generic[V]):
             self._tear()
         if self._torn:
             return  # all of it comes again
-        sequence, pending = place.sequence, place.pending
+        sequence = place.sequence
         headers = msg.headers or {}
         gone = headers.get("KV-Operation") in _GONE or "Nats-Marker-Reason" in headers
         if gone:
@@ -243,8 +266,7 @@ class Mirror(Generic[V]):
         else:
             self.note(key, msg.data, sequence)
         self._sequence = max(self._sequence, sequence)
-        if pending == 0:
-            self._warm.set()
+        self._notice_warm()
 
     async def _watch_over(self) -> None:
         for second in itertools.count(1):
@@ -253,10 +275,13 @@ class Mirror(Generic[V]):
                 self._forget(self._expired)
             if self._puller is None or not self._js.client.is_connected:
                 continue
-            if not self._torn and not self._puller.lost:
-                continue
-            await self._puller.stop()
             try:
+                if not self._torn and not self._puller.lost:
+                    if not self._warm.is_set():
+                        await self._take_aim()  # what it aimed at may have expired
+                    continue
+                await self._puller.stop()
+                await self._notice_new_bucket()
                 await self._follow()
             except (StoreUnavailableError, StoreRefusedError):
                 continue  # tried again at the next round

@@ -77,8 +77,12 @@ class EmbeddedNats:
 
     def kill(self) -> None:
         """SIGKILL, as a crash would."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Whatever else a server may be told: to stop in order, to retire, to stand still."""
         if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+            self._process.send_signal(number)
 
     async def wait(self) -> None:
         """Until the process is gone."""

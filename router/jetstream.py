@@ -38,6 +38,8 @@ _STORED = re.compile(rb'\{"stream":"[^"\\]*", ?"seq":(\d+)\}')
 _TOO_LARGE = {10054, 10097}
 #: A direct get with nothing to return, and the end of a batch.
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
+#: The leader's words for the former; a stream that is gone is a 404, too, and something else altogether.
+_NO_MESSAGE = 10037
 #: How often overdue requests are looked for: the resolution of time-outs, in seconds.
 _SWEEP = 0.1
 
@@ -80,6 +82,7 @@ class JetStream:
         self.client = client
         self._wire = Wire(client)
         self._timeout = timeout
+        self._replicated = replicated
         self._get = self._get_from_leader if replicated else self._direct_get
         self._prefix = ""
         self._ids = itertools.count(1)
@@ -148,8 +151,11 @@ class JetStream:
         return await self._get(stream, {"seq": 1, "next_by_subj": subject})
 
     async def last_of_each(self, stream: str, subject: str) -> list[Stored]:
-        """The last message of every subject that matches the filter, in one round trip."""
-        return await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"multi_last": [subject]}).encode())
+        """The last message of every subject that matches the filter, in one round trip; with replicas, in two."""
+        found = await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"multi_last": [subject]}).encode())
+        last = max((each.sequence for each in found), default=0)
+        newer = await self.not_yet_copied(stream, subject, last + 1)
+        return list({each.subject: each for each in (*found, *newer)}.values())
 
     async def at(self, stream: str, sequence: int) -> Stored | None:
         """The message with this sequence; None when it is gone."""
@@ -169,7 +175,7 @@ class JetStream:
         reply = await self._request(f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps(request).encode(), None)
         answer = json.loads(reply.data)
         if error := answer.get("error"):
-            if error.get("code") == int(_NOT_FOUND):
+            if error.get("err_code") == _NO_MESSAGE:
                 return None
             _raise_for(error)
         return _stored_at_leader(answer["message"])
@@ -189,7 +195,7 @@ class JetStream:
             page = await self.following(stream, subject, start, limit)
             found += page
             if len(page) < limit:
-                return found
+                return found + await self.not_yet_copied(stream, subject, page[-1].sequence + 1 if page else start)
             start = page[-1].sequence + 1
 
     async def page(self, stream: str, subject: str, start: int, end: int) -> list[Stored]:
@@ -197,6 +203,21 @@ class JetStream:
         request = {"seq": start, "next_by_subj": subject, "batch": end - start}
         page = await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
         return [stored for stored in page if stored.sequence < end]
+
+    async def not_yet_copied(self, stream: str, subject: str, start: int) -> list[Stored]:
+        """What the leader has from `start` on; nothing where there is one copy only.
+
+        Direct gets and consumers read whichever copy they are given. Each is a beginning of the leader's, one or two in
+        a hundred times a short one, and that of a server which comes back after a while a very short one.
+        """
+        found: list[Stored] = []
+        while self._replicated:
+            stored = await self._get_from_leader(stream, {"seq": start, "next_by_subj": subject})
+            if stored is None:
+                break
+            found.append(stored)
+            start = stored.sequence + 1
+        return found
 
     async def _request(self, subject: str, body: bytes, headers: dict[str, str] | None) -> Msg:
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()

@@ -33,6 +33,7 @@ _OF_A_STREAM = (
 #: What a command of an operator reads streams by. It changes none.
 _READ_A_STREAM = (
     "$JS.API.STREAM.INFO.{}",
+    "$JS.API.STREAM.MSG.GET.{}",
     "$JS.API.DIRECT.GET.{}",
     "$JS.API.CONSUMER.CREATE.{}",
     "$JS.API.CONSUMER.INFO.{}.*",
@@ -41,6 +42,7 @@ _READ_A_STREAM = (
 #: What it writes itself: policies and pauses (docs/policy.md, "Changing it").
 _STEERING = (
     f"$JS.API.STREAM.INFO.KV_{topology.POLICY}",
+    f"$JS.API.STREAM.MSG.GET.KV_{topology.POLICY}",
     f"$JS.API.DIRECT.GET.KV_{topology.POLICY}",
     f"$KV.{topology.POLICY}.policy.>",
     f"$KV.{topology.POLICY}.{PREFIX}>",

@@ -50,7 +50,7 @@ class Puller:
         self._room = room  #: how many messages more its owner can hold now
         self._prefix = ""
         self._ids = itertools.count(1)
-        self._open: set[str] = set()  #: pull requests that have not ended
+        self._open: dict[str, int] = {}  #: pull requests that have not ended, oldest first, with what each still brings
         self._coming = 0  #: messages asked for and not yet here
         self._half = 0  #: of what was under way when last asked
         self._wake = asyncio.Event()
@@ -85,6 +85,11 @@ class Puller:
     def silence(self) -> float:
         """Seconds since the last sign of life from the server."""
         return time.monotonic() - self.last_sign
+
+    @property
+    def requests(self) -> int:
+        """Pull requests under way."""
+        return len(self._open)
 
     def more_room(self) -> None:
         """The owner finished something: look again whether to ask for more."""
@@ -131,7 +136,7 @@ class Puller:
             return  # asked again when the connection is back
         if not self._open:
             self.last_sign = time.monotonic()
-        self._open.add(key)
+        self._open[key] = batch
         self._coming += batch
         self._half = self._coming // 2
 
@@ -152,20 +157,30 @@ class Puller:
             return
         self._refused = False
         self._coming = max(0, self._coming - 1)
+        self._count_one()
         self._handler(msg)
         if self._coming == self._half:
             # An owner whose room never ends (a mirror) reports no room of its own.
             self._wake.set()
+
+    def _count_one(self) -> None:
+        """The server serves the oldest request first, and says nothing of one that has got all it asked for."""
+        for key, left in self._open.items():
+            if left > 1:
+                self._open[key] = left - 1
+            else:
+                del self._open[key]
+            return
 
     def _on_status(self, msg: Msg) -> None:
         headers = msg.headers or {}
         key = msg.subject[len(self._prefix) :]
         if headers.get("Status") == _HEARTBEAT_STATUS or key not in self._open:
             return
-        self._open.discard(key)
+        left = self._open.pop(key)
         # The request is over, with so many of its messages undelivered. One that was refused (409, 503) is asked again
         # at the next beat of the loop and not at once: a consumer that refuses must not be asked in a tight loop.
-        self._coming = max(0, self._coming - int(headers.get("Nats-Pending-Messages", self._coming)))
+        self._coming = max(0, self._coming - int(headers.get("Nats-Pending-Messages", left)))
         if headers.get("Status") == _EXPIRED_STATUS:
             self._wake.set()
         else:

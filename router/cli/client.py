@@ -46,7 +46,7 @@ async def connected(settings: NatsSettings) -> AsyncIterator[JetStream]:
     """JetStream for the time of a command. Raises `CommandError`, also for what the store refuses meanwhile."""
     where = addresses_of(settings)
     client = await _connect(settings, where)
-    js = JetStream(client, timeout=settings.timeout)
+    js = JetStream(client, timeout=settings.timeout, replicated=settings.replicas > 1)
     try:
         await js.start()
         yield js

@@ -16,3 +16,10 @@ async def test_the_death_of_a_streams_leader_loses_nothing_and_doubles_nothing(s
     assert report.clean, report.as_dict()
     # An election takes 4 to 9 seconds, whatever we do: what is checked is that we notice when it is over.
     assert report.as_dict()["longest_without_acceptance"] < 20
+
+
+@pytest.mark.timeout(180)
+async def test_a_leader_that_is_stopped_in_order_hands_over_without_an_election() -> None:
+    report = await run("DELIVERIES", notifications=200, rate=25, how="stop")
+    assert report.clean, report.as_dict()
+    assert report.as_dict()["longest_without_acceptance"] < 6
