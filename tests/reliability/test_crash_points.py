@@ -198,6 +198,11 @@ def test_every_crash_point_has_its_death() -> None:
     assert {death.point for death in DEATHS} | ELSEWHERE == set(CrashPoint)
 
 
+def test_the_page_on_reliability_tells_of_every_crash_point() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
+    assert {point.value for point in CrashPoint if f"| `{point.value}` |" not in page} == set()
+
+
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: f"{death.point}{death.label}")
 async def test_whoever_takes_over_sends_exactly_one_message(
     death: Death, stack: AsyncExitStack, tmp_path: Path
