@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,9 @@ BENCHES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "latency": (["latency", "--rounds", "2", "--seconds", "4", "--capacity", "3000"], ["latency"]),
     "webhooks": (["webhooks", "--messages", "2000", "--rounds", "2"], ["webhooks"]),
     "startup": (["startup", "--rounds", "3", "--recipients", "100000"], ["startup", "--recipients", "1000000"]),
+    "state": (["state"], ["state", "--recipients", "1000000"]),
+    "lanes": (["lanes", "--bulk", "5000", "--seconds", "10"], ["lanes"]),
+    "deferred": (["deferred", "--count", "20000", "--wave", "2000"], ["deferred", "--count", "1000000"]),
     "scale replicas": (["scale", "replicas", "--count", "2000", "--rounds", "2"], ["scale", "replicas"]),
     "scale backlog": (["scale", "backlog", "--count", "20000"], ["scale", "backlog", "--count", "1000000"]),
     "scale log": (["scale", "log", "--count", "100000"], ["scale", "log", "--count", "1000000"]),
@@ -37,13 +41,16 @@ BENCHES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 def run(arguments: Sequence[str], within: float) -> dict[str, Any]:
     """Its JSON, or why there is none."""
     command = [sys.executable, "-m", f"bench.{arguments[0]}", *arguments[1:], "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=within, check=True)
-    except subprocess.CalledProcessError as exc:
-        return {"failed": exc.stderr.strip().splitlines()[-1:] or [f"exit status {exc.returncode}"]}
+        out, error = process.communicate(timeout=within)
     except subprocess.TimeoutExpired:
-        return {"failed": [f"took longer than {within:.0f} s"]}
-    report: dict[str, Any] = json.loads(done.stdout)
+        process.send_signal(signal.SIGINT)  # it has processes of its own to stop
+        process.communicate()
+        return {"failed": f"took longer than {within:.0f} s"}
+    if process.returncode:
+        return {"failed": (error.strip().splitlines() or [f"exit status {process.returncode}"])[-1]}
+    report: dict[str, Any] = json.loads(out)
     return report
 
 
@@ -69,7 +76,7 @@ def _label(value: object, index: int) -> object:
 def main() -> int:
     """Run, print, write; 1 where a bench failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes: about ten minutes on two processors")
+    parser.add_argument("--quick", action="store_true", help="small sizes: some twenty minutes on two processors")
     parser.add_argument("--only", action="append", choices=sorted(BENCHES), help="may be given several times")
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="default bench.json")
     options = parser.parse_args()

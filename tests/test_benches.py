@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench import all as everything
 from bench.contenders import Floor, Pointsman
 from bench.latency import moments
 from bench.measure import family, percentile, table
@@ -86,6 +87,23 @@ async def test_a_bench_that_is_stopped_takes_everything_with_it() -> None:
     async with asyncio.timeout(60):
         assert await process.wait() != 0
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+async def test_all_of_them_in_one_run_leave_one_file(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "bench.all", "--quick", "--only", "decide", "--output", str(output)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    shown, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"text to the United States / microseconds" in shown
+    report = json.loads(output.read_text())
+    assert report["benches"]["decide"]["figures"]
+    assert report["machine"]["commit"]
+
+
+def test_a_bench_that_fails_is_said_to_have_failed() -> None:
+    assert "failed" in everything.run(["scale", "nothing"], within=60)
+    assert "longer than" in everything.run(["decide"], within=0.5)["failed"]
 
 
 @pytest.mark.parametrize(
