@@ -55,9 +55,15 @@ class Process:
     async def start(self) -> None:
         """Start it; what it prints is appended to its log."""
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdout=log, stderr=log, env=self._environ
+            making = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(*self._command, stdout=log, stderr=log, env=self._environ)
             )
+            try:
+                self._process = await asyncio.shield(making)
+            except asyncio.CancelledError:
+                # Broken off in this very moment it would run on with nobody who knows it.
+                self._process = await making
+                raise
 
     async def kill(self) -> None:
         """SIGKILL."""
