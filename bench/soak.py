@@ -34,6 +34,8 @@ LIMITS: Mapping[str, float] = {
     "waiting": 50.0,
     "unacknowledged": 50.0,
 }
+#: Who is written to again and again: what is remembered of each recipient grows with their number, and may.
+_RECIPIENTS = 2_000
 _PAGE = 4096 / 1e6  #: megabytes
 #: `stuck` holds each acceptance until it is old enough, and is bounded by its window.
 _NOT_COUNTED = frozenset({"stuck"})
@@ -110,7 +112,8 @@ async def _publish(js: JetStreamContext, report: Report) -> None:
     while (now := time.monotonic() - beginning) < report.minutes * 60:
         await asyncio.sleep(max(0.0, report.published / report.rate - now))
         index = report.published
-        body = {"id": f"n{index}", "to": f"+1202{index % 10_000_000:07d}", "content": {"text": f"n{index}"}}
+        to = f"+1202555{index % _RECIPIENTS:04d}"
+        body = {"id": f"n{index}", "to": to, "content": {"text": f"n{index}"}}
         await js.publish("notifications.normal.shop", json.dumps(body).encode())
         report.published += 1
 
