@@ -139,6 +139,8 @@ class Router:
         if "intake" in self._roles:
             for lane, concurrency in _INTAKE.items():
                 await self._work(parts, topology.intake(lane), parts.intake.on_message, concurrency, topology.INTAKE)
+            await parts.strays.start()
+            self._pauses.append(parts.strays.pause)
         parts.advisories.subscribe(connection.broker)
         await connection.broker.start()
         self.health.started = True

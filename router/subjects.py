@@ -20,7 +20,7 @@ _STREAMS = (NOTIFICATIONS, OUTBOX, DELIVERIES, INBOUND, DEADLETTERS)
 UNKNOWN_SOURCE = "unknown"
 
 
-_LANES = tuple(lane.value for lane in Lane)
+LANES = tuple(lane.value for lane in Lane)
 
 
 class SubjectError(ValueError):
@@ -40,8 +40,8 @@ def read_notification(subject: str) -> Origin:
     tokens = subject.split(".")
     if len(tokens) != 3 or tokens[0] != "notifications":
         raise SubjectError("publish to notifications.<lane>.<source>")
-    if tokens[1] not in _LANES:
-        raise SubjectError(f"the lane must be one of {', '.join(_LANES)}")
+    if tokens[1] not in LANES:
+        raise SubjectError(f"the lane must be one of {', '.join(LANES)}")
     if not SOURCE.fullmatch(tokens[2]):
         raise SubjectError("the source must match [a-z0-9-]{1,32}")
     return Origin(Lane(tokens[1]), tokens[2])

@@ -21,6 +21,7 @@ from router.settings import Settings
 MINIMUM_SERVER = (2, 12, 5)
 
 INTAKE, FOLLOW_UP, WAKE, STUCK, RETURNS = "intake", "follow-up", "wake", "stuck", "returns"
+STRAYS = "strays"
 SESSIONS, CONSENT, REACH, RECENT, SENDERS = "sessions", "consent", "reach", "recent", "senders"
 LAST_SENDERS = "last-senders"
 META, POLICY, ATTRIBUTIONS, DEADLETTERS = "pointsman", "policy", "attributions", "deadletters"
@@ -109,6 +110,7 @@ def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     followed = tuple(f"deliveries.*.{status}.>" for status in FOLLOWED)
     return [
         *((subjects.NOTIFICATIONS, _taking_in(lane, wait)) for lane in Lane),
+        (subjects.NOTIFICATIONS, straying(wait)),
         (subjects.DELIVERIES, _consumer(FOLLOW_UP, wait, followed)),
         (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",))),
         (subjects.TIMERS, _consumer(WAKE, wait, ("wake.>",))),
@@ -123,6 +125,12 @@ def intake(lane: Lane) -> str:
 
 def _taking_in(lane: Lane, wait: float) -> dict[str, Any]:
     return _consumer(intake(lane), wait, (f"notifications.{lane}.>",), max_ack_pending=5_000)
+
+
+def straying(wait: float) -> dict[str, Any]:
+    """What is published outside of the lanes: no filter says so, so it looks at the headers of everything."""
+    config = _consumer(STRAYS, wait, ("notifications.>",), max_ack_pending=20_000)
+    return {**config, "ack_policy": "all", "headers_only": True}
 
 
 def consumer(settings: Settings, name: str) -> tuple[str, dict[str, Any]]:

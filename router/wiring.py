@@ -57,6 +57,7 @@ from router.services.recipients import RecipientDesk
 from router.settings import Settings
 from router.silence import Silence
 from router.stickiness import Stickiness
+from router.strays import Strays
 from router.stuck import Stuck
 from router.timers import Timers
 from router.tracing import Tracing
@@ -219,6 +220,10 @@ class Parts:
             presence=self.presence,
             rests=self.rests,
         )
+
+    @cached_property
+    def strays(self) -> Strays:
+        return Strays(self.js, self.intake, self.settings.dispatch.ack_wait)
 
     @cached_property
     def orphans(self) -> Orphans:

@@ -86,5 +86,5 @@ async def test_sigterm_ends_what_is_in_flight_and_takes_nothing_new(stack: Async
     await until(lambda: harness.statuses("n-1") == ["routed", "sending", "accepted"])
     assert len(harness.sent) == 1
     await harness.publish("n-2", OTHER)
-    assert (await harness.js.consumer_info("NOTIFICATIONS", "intake")).num_pending == 1
+    assert (await harness.js.consumer_info("NOTIFICATIONS", "intake-normal")).num_pending == 1
     assert harness.statuses("n-2") == []

@@ -63,12 +63,12 @@ async def test_what_waits_shows_with_its_age(start: Start) -> None:
     for number in range(3):
         await harness.publish(f"w-{number}", JM, content={"template": {"name": "order_shipped"}})
         await harness.wait_for(f"w-{number}", "routed")
-    await until_settled(harness, "NOTIFICATIONS", "intake")
+    await until_settled(harness, "NOTIFICATIONS", "intake-normal")
     samples = await scrape(harness)
     assert value(samples, "pointsman_queue_messages", sender="wa", lane="normal") >= 2
     assert value(samples, "pointsman_queue_oldest_seconds", sender="wa", lane="normal") > 0
     assert value(samples, "pointsman_queue_messages", sender="wa", lane="urgent") == 0
-    assert value(samples, "pointsman_consumer_pending", stream="NOTIFICATIONS", consumer="intake") == 0
+    assert value(samples, "pointsman_consumer_pending", stream="NOTIFICATIONS", consumer="intake-normal") == 0
     assert value(samples, "pointsman_stream_messages", stream="NOTIFICATIONS") == 3
     assert value(samples, "pointsman_backlog_read") == 1
     assert value(samples, "pointsman_nats_connected") == 1
