@@ -36,6 +36,7 @@ from router.providers import Providers, open_providers
 from router.schemas import asyncapi, asyncapi_page
 from router.services import announce
 from router.settings import Settings
+from router.tasks import keep_running
 from router.topology import TopologyError
 from router.tracing import Tracing, TracingError
 from router.wiring import Parts
@@ -144,6 +145,8 @@ class Router:
         parts.advisories.subscribe(connection.broker)
         await connection.broker.start()
         self.health.started = True
+        watching = keep_running("health", partial(self.health.watch, parts.js, self._settings))
+        self._stack.callback(watching.cancel)
 
     def _jetstream(self, connection: Connection) -> JetStream:
         nats = self._settings.nats
@@ -163,6 +166,7 @@ class Router:
         connection = Connection(self._settings.nats)
         await connection.open()
         self._stack.push_async_callback(connection.close)
+        self.health.refused = connection.refused
         version = connection.client.connected_server_version
         topology.check_server((version.major, version.minor, version.patch))
         return connection
@@ -220,7 +224,7 @@ class Router:
         return await open_site(office, settings, self._environ, self._stack)
 
     def _notes(self) -> Mapping[str, str]:
-        return self.health.notes()
+        return self.health.told()
 
     def _tracing(self) -> Tracing | None:
         if not self._settings.telemetry.traces:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from router.settings import NatsSettings, TlsSettings
 
 log = structlog.get_logger(__name__)
 
+_LATELY = 60.0  #: seconds that a refusal is told after it came
 _FIRST_CONNECT = 5.0  #: seconds for the first connection; later ones are tried for ever
 
 
@@ -30,6 +33,7 @@ class Connection:
     def __init__(self, settings: NatsSettings) -> None:
         self._settings = settings
         self._up = False  #: connected once, and not closing
+        self._refused = ("", -math.inf)  #: what, and when on the monotonic clock
         self.broker = NatsBroker(
             settings.servers,
             name=settings.name,
@@ -78,8 +82,18 @@ class Connection:
         log.info("nats.reconnected")
 
     async def _error(self, exc: Exception) -> None:
-        if self._up:  # before, whoever waits for the first connection says it once
-            log.warning("nats.error", why=str(exc) or type(exc).__name__)
+        why = str(exc) or type(exc).__name__
+        if "permissions violation" in why.lower():
+            # Whoever published hears nothing but silence: this is the only word about it.
+            self._refused = (why, time.monotonic())
+            log.error("nats.refused", why=why)
+        elif self._up:  # before, whoever waits for the first connection says it once
+            log.warning("nats.error", why=why)
+
+    def refused(self) -> str | None:
+        """What the server did not permit us in the last minute, in its words."""
+        why, at = self._refused
+        return why if time.monotonic() - at < _LATELY else None
 
 
 def guard_headers(client: Client) -> None:

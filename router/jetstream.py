@@ -24,6 +24,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from channels.values import value
+from router.metrics import STORE_FAILURES
 from router.natswire import Wire, subscribe
 from router.tasks import keep_running
 
@@ -132,7 +133,14 @@ class JetStream:
             headers = {**(headers or {}), EXPECTED_SEQUENCE: str(expect)}
             if expect_on is not None:
                 headers[EXPECTED_SUBJECT] = expect_on
-        return _sequence_of(await self._request(subject, body, headers))
+        try:
+            return _sequence_of(await self._request(subject, body, headers))
+        except StoreRefusedError:
+            STORE_FAILURES.inc("refused")
+            raise
+        except StoreUnavailableError:
+            STORE_FAILURES.inc("unavailable")
+            raise
 
     async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A call of the JetStream API; raises `StoreRefusedError` with the server's words."""

@@ -114,6 +114,8 @@ CALLBACKS = Count("pointsman_callbacks", "Status callbacks by what became of the
 INBOUND = Count("pointsman_inbound", "Inbound messages", "channel", "keyword")
 DEAD_LETTERS = Count("pointsman_dead_letters", "Events kept for a person", "stage", "reason")
 WEBHOOKS = Count("pointsman_webhooks", "Webhook requests by answer", "kind", "status")
+READY = Gauge("pointsman_ready", "1 while /readyz answers 200; looked at every two seconds", registry=REGISTRY)
+STORE_FAILURES = Count("pointsman_store_failures", "Events that NATS did not take", "kind")
 POLICY_REFUSED = Gauge("pointsman_policy_refused", "1 while a newer document is refused", registry=REGISTRY)
 POLICY_RELOADS = Count("pointsman_policy_reloads", "Policies that were read again", "outcome")
 

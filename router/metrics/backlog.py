@@ -17,6 +17,7 @@ from router import subjects
 from router.clock import Clock, parse_time, utc_now
 from router.deadletters import DeadLetters, State
 from router.jetstream import JetStream, StoreError
+from router.timers import Kind
 
 STREAMS = (
     subjects.NOTIFICATIONS,
@@ -29,6 +30,7 @@ STREAMS = (
 _FRESH = 5.0  #: seconds that a reading serves
 _PATIENCE = 2.0  #: seconds that it may take
 _RECOUNT = 30.0  #: seconds between counts of dead letters, which read them all
+_BEHIND = 10**9
 #: Durable consumers of one stream that are shown; subscribers make theirs as they like.
 _CONSUMERS = 200
 
@@ -74,6 +76,7 @@ class Reading:
     consumers: Sequence[ConsumerState] = ()
     queues: Sequence[QueueState] = ()
     open_letters: int | None = None  #: dead letters that nobody has dealt with
+    unknown: int | None = None  #: attempts of unknown outcome that are to be looked into
 
 
 class Backlog:
@@ -117,7 +120,12 @@ class Backlog:
         consumers = [each for name in STREAMS for each in await self._consumers(name)]
         queues = await asyncio.gather(*(self._queue(*place) for place in self._places(consumers)))
         letters = await self._letters.count(streams[subjects.DEADLETTERS])
-        return Reading(0.0, True, streams, consumers, queues, letters)
+        return Reading(0.0, True, streams, consumers, queues, letters, await self._unknown())
+
+    async def _unknown(self) -> int:
+        """Each has one timer; from behind the last of them on, the server counts and lists none."""
+        asked = {"subjects_filter": subjects.timer(Kind.RECONCILE, "*", "*"), "offset": _BEHIND}
+        return int((await self._js.api(f"STREAM.INFO.{subjects.TIMERS}", asked)).get("total", 0))
 
     async def _stream(self, name: str) -> StreamState:
         return await stream_state(self._js, name)

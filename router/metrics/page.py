@@ -111,6 +111,8 @@ def _waiting(reading: Reading) -> Iterator[Metric]:
     yield from _queues(reading)
     text = "Dead letters that nobody has dealt with"
     yield GaugeMetricFamily("pointsman_dead_letters_open", text, reading.open_letters)
+    text = "Attempts of unknown outcome that are to be looked into"
+    yield GaugeMetricFamily("pointsman_attempts_unknown", text, reading.unknown)
 
 
 def _consumers(reading: Reading) -> Iterator[Metric]:

@@ -13,28 +13,16 @@ import pytest
 from channels.twilio.simulator import Faults
 from router.app import Router
 from tests.integration.harness import US, Harness
+from tests.reliability.asking import PATIENCE, answers, eventually, status_of, until_all_are_final
 from tests.reliability.doomed import SETTINGS
 
 pytestmark = pytest.mark.nats
-
-_PATIENCE = 30.0  #: seconds for the router to be itself again
 
 
 async def _start(stack: AsyncExitStack, faults: Faults | None = None) -> tuple[Harness, Router]:
     harness = await stack.enter_async_context(Harness(faults=faults))
     # The router must not give an attempt up as unknown and send it again while the server is away.
     return harness, await harness.start_router(**{**SETTINGS, "reconcile": {"wait": 1, "settle": 15}})
-
-
-async def _eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(_PATIENCE):
-        while not await condition():
-            await asyncio.sleep(0.05)
-
-
-async def _status_of(harness: Harness, url: str) -> int:
-    async with harness.http.get(url) as answer:
-        return answer.status
 
 
 async def _publish_until_stored(harness: Harness, notification_id: str, to: str) -> None:
@@ -48,15 +36,6 @@ async def _publish_until_stored(harness: Harness, notification_id: str, to: str)
             return
 
 
-async def _until_all_are_final(harness: Harness, wanted: int) -> None:
-    def final() -> set[str]:
-        return {event.body["notification_id"] for event in harness.deliveries if event.body["final"]}
-
-    async with asyncio.timeout(_PATIENCE):
-        while len(final()) < wanted:
-            await asyncio.sleep(0.05)
-
-
 async def test_a_server_killed_twice_under_load_loses_nothing_and_doubles_nothing(stack: AsyncExitStack) -> None:
     harness, _ = await _start(stack, Faults(latency_ms=5, jitter_ms=20))
     numbers = {f"n-{index}": f"+1202555{index:04d}" for index in range(120)}
@@ -68,14 +47,14 @@ async def test_a_server_killed_twice_under_load_loses_nothing_and_doubles_nothin
 
     publishing = asyncio.create_task(load())
     for accepted in (20, 60):
-        await _eventually(_accepted(harness, accepted))
+        await eventually(_accepted(harness, accepted))
         harness.server.kill()
         await harness.server.wait()
         await harness.server.start()
     await publishing
     await harness.watch_again()
 
-    await _until_all_are_final(harness, len(numbers))
+    await until_all_are_final(harness, len(numbers))
     await harness.idle()
     assert Counter(message.to for message in harness.sent) == Counter(numbers.values())
 
@@ -93,19 +72,19 @@ async def test_while_the_server_is_away_it_says_so_and_afterwards_it_goes_on(sta
     await harness.publish("n-1")
     message = await harness.sent_to(US)
     await harness.wait_for("n-1", "accepted")
-    assert await _status_of(harness, ready) == 200
+    assert await status_of(harness, ready) == 200
 
     harness.server.kill()
     await harness.server.wait()
     away_until = asyncio.get_running_loop().time() + 3
-    await _eventually(_answers(harness, ready, 503))
+    await eventually(answers(harness, ready, 503))
     while asyncio.get_running_loop().time() < away_until:
         assert await harness.report(message, "sent") == 503
-        assert await _status_of(harness, ready) == 503
-        assert await _status_of(harness, f"{router.admin_url}/healthz") == 200
+        assert await status_of(harness, ready) == 503
+        assert await status_of(harness, f"{router.admin_url}/healthz") == 200
     await harness.server.start()
 
-    await _eventually(_answers(harness, ready, 200))
+    await eventually(answers(harness, ready, 200))
     await harness.watch_again()
     for status in ("sent", "delivered"):  # the provider repeats what was not taken
         assert await harness.report(message, status) == 204
@@ -114,13 +93,6 @@ async def test_while_the_server_is_away_it_says_so_and_afterwards_it_goes_on(sta
     await harness.idle()
     assert harness.statuses("n-1") == ["routed", "sending", "accepted", "sent", "delivered"]
     assert len(harness.sent) == 2
-
-
-def _answers(harness: Harness, url: str, status: int) -> Callable[[], Awaitable[bool]]:
-    async def answered() -> bool:
-        return await _status_of(harness, url) == status
-
-    return answered
 
 
 async def test_an_answer_that_comes_while_the_server_is_away_is_held_until_it_is_back(stack: AsyncExitStack) -> None:
@@ -134,7 +106,7 @@ async def test_an_answer_that_comes_while_the_server_is_away_is_held_until_it_is
     await harness.server.start()
 
     await harness.watch_again()
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         await harness.wait_for("n-1", "accepted")
     await harness.idle()
     assert harness.statuses("n-1") == ["routed", "sending", "accepted"]
@@ -156,7 +128,7 @@ async def test_consumers_deleted_by_hand_are_made_again_and_work_goes_on(stack: 
 
     await harness.publish("n-1")
 
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         await harness.wait_for("n-1", "delivered")
     await harness.idle()
     # The throttled attempt takes it through all four of them.
@@ -185,12 +157,12 @@ async def test_what_cannot_be_stored_waits_until_there_is_room(
     harness, _ = await _start(stack)
     await _fill(harness, stream)
     await harness.publish("n-1")
-    await _eventually(_given_back(harness))
+    await eventually(_given_back(harness))
     assert harness.statuses("n-1") == meanwhile
 
     await _make_room(harness, stream)
 
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         await harness.wait_for("n-1", "delivered")
     await harness.idle()
     assert harness.statuses("n-1") == ["routed", "sending", "accepted", "sent", "delivered"]
@@ -216,7 +188,7 @@ async def test_an_answer_that_the_full_log_refuses_is_held_until_there_is_room(s
 
     await _make_room(harness, "DELIVERIES")
 
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         await harness.wait_for("n-1", "accepted")
     await harness.idle()
     assert harness.statuses("n-1") == ["routed", "sending", "accepted"]
