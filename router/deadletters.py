@@ -7,7 +7,7 @@ import json
 import re
 import uuid
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,10 @@ from router.metrics import DEAD_LETTERS
 _HEADROOM = 32 * 1024
 #: Bytes of headers that are kept, the shortest first: twice what a stream takes, since JSON writes quotes as two.
 _HEADERS = 128 * 1024
+#: Read at once, and their bytes.
+_PAGE, _PAGE_BYTES = 200, 4 * 1024 * 1024
+#: Bytes of a body that are shown to a person.
+_SHOWN = 256 * 1024
 _ID = re.compile(r"[0-9a-f-]{36}")
 _NAMESPACE = uuid.UUID("0a1f6f0b-5b0f-5f52-8a39-2c1d7a3f9e44")
 
@@ -51,6 +55,12 @@ class DeadLetter:
         text = str(self.event["body"])
         return base64.b64decode(text) if self.event["body_encoding"] == "base64" else text.encode()
 
+    def shown(self) -> dict[str, Any]:
+        """The whole of it, or what of it fits into one answer."""
+        body = _beginning(str(self.event["body"]), _SHOWN)
+        truncated = self.event["truncated"] or body != self.event["body"]
+        return {**self.event, **self.summary(), "body": body, "truncated": truncated}
+
     def summary(self) -> dict[str, Any]:
         """Without the body, for lists."""
         kept = {key: value for key, value in self.event.items() if key not in {"body", "body_encoding", "headers"}}
@@ -60,17 +70,41 @@ class DeadLetter:
 class DeadLetters:
     """The stream DEADLETTERS, and a bucket that says what was done about each."""
 
-    def __init__(self, js: JetStream, clock: Clock, bucket: str) -> None:
+    def __init__(self, js: JetStream, clock: Clock, bucket: str, kept: float = 30 * 86_400.0) -> None:
         self._js = js
         self._clock = clock
         self._bucket = Bucket(js, bucket)
+        self._kept = kept  #: seconds for which the stream keeps them
 
-    async def all(self, stage: str = "*", source: str = "*") -> list[DeadLetter]:
-        """Every dead letter that is still kept, oldest first."""
-        stored = await self._js.history(subjects.DEADLETTERS, subjects.dead_letter(stage, source))
+    async def each(
+        self, stage: str = "*", source: str = "*", before: str | None = None
+    ) -> AsyncGenerator[DeadLetter, None]:
+        """Every dead letter that is still kept, oldest first, up to the one with the id `before`.
+
+        Read page by page: there may be ten thousand of a megabyte each.
+        """
+        start, end = 1, await self._place_of(before) if before else None
+        states = {identity: mark for identity, mark in await self._marks() if "state" in mark}
+        while page := await self._js.following(
+            subjects.DEADLETTERS, subjects.dead_letter(stage, source), start, _PAGE, _PAGE_BYTES
+        ):
+            for stored in page:
+                if end is not None and stored.sequence >= end:
+                    return
+                yield _with_state(json.loads(stored.body), states)
+            start = page[-1].sequence + 1
+
+    async def dealt_with(self, first: int) -> int:
+        """How many of those that stand at the sequence `first` or later need nobody any more."""
+        return sum("state" in mark and mark.get("sequence", first) >= first for _, mark in await self._marks())
+
+    async def _marks(self) -> list[tuple[str, Mapping[str, Any]]]:
         marks = await self._js.history(self._bucket.stream, self._bucket.subject("*"))
-        states = {each.subject.rsplit(".", 1)[1]: json.loads(each.body) for each in marks}
-        return [_with_state(json.loads(each.body), states) for each in stored]
+        return [(each.subject.rsplit(".", 1)[1], json.loads(each.body)) for each in marks if each.body]
+
+    async def _place_of(self, identity: str) -> int | None:
+        entry = await self._bucket.get(identity) if _ID.fullmatch(identity) else None
+        return int(json.loads(entry.value)["sequence"]) if entry else None
 
     async def find(self, identity: str) -> DeadLetter | None:
         """One of them by its id: the bucket says where in the stream it stands."""
@@ -89,12 +123,12 @@ class DeadLetters:
         def marked(stored: bytes | None) -> bytes:
             return json.dumps({**json.loads(stored or b"{}"), "state": state, "note": note}).encode()
 
-        await self._bucket.change(identity, marked)
+        await self._bucket.change(identity, marked, ttl=self._kept)
 
     async def _place(self, identity: str, sequence: int) -> None:
         """Where it stands, unless that is known: what is kept once more has perhaps been dealt with meanwhile."""
         try:
-            await self._bucket.put(identity, json.dumps({"sequence": sequence}).encode(), expect=0)
+            await self._bucket.put(identity, json.dumps({"sequence": sequence}).encode(), ttl=self._kept, expect=0)
         except WrongSequenceError:
             return
 

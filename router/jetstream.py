@@ -188,9 +188,16 @@ class JetStream:
             _raise_for(error)
         return _stored_at_leader(answer["message"])
 
-    async def following(self, stream: str, subject: str, start: int, limit: int) -> list[Stored]:
-        """The next messages whose subject matches the filter, from the sequence `start` on, no more than `limit`."""
-        request = {"seq": start, "next_by_subj": subject, "batch": limit}
+    async def following(
+        self, stream: str, subject: str, start: int, limit: int, max_bytes: int | None = None
+    ) -> list[Stored]:
+        """The next messages whose subject matches the filter, from the sequence `start` on, no more than `limit`.
+
+        With `max_bytes` fewer where they are large, and none only where there are none.
+        """
+        request: dict[str, Any] = {"seq": start, "next_by_subj": subject, "batch": limit}
+        if max_bytes is not None:
+            request["max_bytes"] = max_bytes
         return await self._batch(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
 
     async def history(self, stream: str, subject: str, *, start: int = 1, limit: int = 1000) -> list[Stored]:

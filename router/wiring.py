@@ -113,7 +113,8 @@ class Parts:
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
-        return DeadLetters(self.js, utc_now, self.bucket(topology.DEADLETTERS))
+        kept = self.settings.streams.deadletters_max_age * 86_400
+        return DeadLetters(self.js, utc_now, self.bucket(topology.DEADLETTERS), kept)
 
     @cached_property
     def consent(self) -> Consent:

@@ -27,13 +27,16 @@ Given = Mapping[str, str | None]  #: fields of a request; None: not given
 
 def show_all(given: Given, config: Path | None, nats: str | None, *, as_json: bool) -> None:
     """Print a line for each, oldest first."""
-    letters = _told("list", given, config, nats)["dead_letters"]
+    answer = _told("list", given, config, nats)
+    letters = answer["dead_letters"]
     if as_json:
         print_json(letters)
     elif letters:
         screen = console()
         for line in table(_HEAD, map(_row, letters)):
             screen.print(line)
+        if answer["older"]:
+            typer.echo(f"{answer['older']} older ones: --before {letters[0]['dead_letter_id']}", err=True)
     else:
         typer.echo("nothing needs a person")
 

@@ -41,6 +41,7 @@ def deadletters_list(
         str | None, typer.Option(callback=options.matching(SOURCE), help="Of this service alone.")
     ] = None,
     state: Annotated[LetterState, typer.Option(help="What was done about them.")] = LetterState.OPEN,
+    before: Annotated[str | None, typer.Option(metavar="ID", help="Older than this one alone.")] = None,
     as_json: options.Json = False,
     config: options.Config = None,
     nats: options.Nats = None,
@@ -48,7 +49,7 @@ def deadletters_list(
     """List what needs a person, oldest first."""
     from router.cli import deadletters  # noqa: PLC0415 - see above
 
-    given = {"stage": stage, "source": source, "state": state.value}
+    given = {"stage": stage, "source": source, "state": state.value, "before": before}
     deadletters.show_all(given, config, nats, as_json=as_json)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from channels.model import Lane
 from router import subjects
 from router.clock import Clock, parse_time, utc_now
-from router.deadletters import DeadLetters, State
+from router.deadletters import DeadLetters
 from router.jetstream import JetStream, StoreError
 from router.timers import Kind
 
@@ -29,7 +29,7 @@ STREAMS = (
 )
 _FRESH = 5.0  #: seconds that a reading serves
 _PATIENCE = 2.0  #: seconds that it may take
-_RECOUNT = 30.0  #: seconds between counts of dead letters, which read them all
+_RECOUNT = 30.0  #: seconds between counts of dead letters, which read what was done about each
 _BEHIND = 10**9
 #: Durable consumers of one stream that are shown; subscribers make theirs as they like.
 _CONSUMERS = 200
@@ -178,6 +178,6 @@ class _OpenLetters:
     async def count(self, letters: StreamState) -> int:
         now_at = (letters.first, letters.last, (await stream_state(self._js, self._marks)).last)
         if now_at != self._seen and (not self._seen or self._monotonic() - self._counted > _RECOUNT):
-            self._open = sum(each.state is State.OPEN for each in await self._dead_letters.all())
+            self._open = max(0, letters.messages - await self._dead_letters.dealt_with(letters.first))
             self._seen, self._counted = now_at, self._monotonic()
         return self._open

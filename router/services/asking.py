@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from nats.errors import MaxPayloadError
 from nats.micro.request import Request
 from pydantic_core import to_json
 
@@ -56,6 +57,8 @@ def _handler(answered: Callable[[Request], Awaitable[Mapping[str, Any]]]) -> Cal
             await request.respond(to_json(await answered(request)))
         except BadRequestError as exc:
             await _refuse(request, exc.code, exc.message, exc.field)
+        except MaxPayloadError:
+            await _refuse(request, 413, "the answer is larger than NATS takes in one message: read the stream", None)
         except StoreError as exc:
             await _refuse(request, 503, str(exc), None)
         except Exception:
