@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import Counter
@@ -16,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from channels.model import ChannelName, ProviderError, ProviderMessageId, StatusReport
+from channels.address import parse_recipient
+from channels.model import SMS, ChannelName, InboundMessage, Keyword, ProviderError, ProviderMessageId, StatusReport
 from channels.status import DeliveryStatus, advances
 from router.crashpoints import CrashPoint
 from router.deadletters import DeadLetter, State
@@ -24,6 +26,7 @@ from router.intake import Received
 from router.jetstream import Stored
 from router.outbox import read_item
 from router.reconcile import ATTEMPT
+from router.replay import NotReplayableError
 from router.topology import FOLLOWED
 from tests.reliability.gates import Fate, GatedChannel
 from tests.reliability.world import STUCK_AFTER, Process, World
@@ -47,6 +50,10 @@ _QUIET = 3
 #: Rounds, until it counts as restless: more than all attempts on all steps of a plan can take.
 _PATIENCE = 60
 
+#: Publications under ids that belong to others: what is refused is remembered for the last few of them.
+_OTHERS = 6
+STOP, START = Keyword.STOP, Keyword.START
+
 indexes = st.integers(0, 1_000)
 processes = st.integers(0, 1)
 
@@ -59,6 +66,8 @@ class Interleavings(RuleBasedStateMachine):
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         self.world = World(fates)
         self.sequences = {body["id"]: self.world.seed(json.dumps(body).encode()) for body in NOTIFICATIONS}
+        self.others: list[int] = []  #: publications of other content under these ids
+        self.published = Counter(self.sequences.keys())
         self.endings: dict[ProviderMessageId, DeliveryStatus] = {}
         self.callbacks_come = callbacks_come  #: when everything comes again; else the list is searched first
 
@@ -89,9 +98,9 @@ class Interleavings(RuleBasedStateMachine):
         """Late, early, repeated; but a message has one ending."""
         if taken := self._taken():
             sid, report = taken[index % len(taken)]
-            if status in ENDINGS or sid in self.endings:
+            if status in ENDINGS or self.endings.get(sid) is DeliveryStatus.CANCELED:
                 status = self._ends(sid, status)
-            else:
+            elif sid not in self.endings:
                 self._channel_of(sid).set_status(sid, status)
             self._begin(process, self._process(process).tracking.record(report(status)))
 
@@ -102,6 +111,7 @@ class Interleavings(RuleBasedStateMachine):
         work: list[Coroutine[Any, Any, object]] = [
             self._intake(at, notification_id) for notification_id in self.sequences
         ]
+        work += [self._take(at, sequence) for sequence in self.others]
         work += [self._attempt(at, item) for item in self.world.store.stream("OUTBOX")]
         work += [at.follow_up.on_event(event.body) for event in self._events(*FOLLOWED)]
         work += [at.stuck.on_accepted(Msg(Client(), data=event.body)) for event in self._accepted_long_ago()]
@@ -112,11 +122,30 @@ class Interleavings(RuleBasedStateMachine):
         for each in work:
             self.world.begin(at, each)
 
+    @rule(process=processes, which=st.integers(0, len(NOTIFICATIONS) - 1), readable=st.booleans())
+    def publish_something_else_under_an_id(self, process: int, which: int, readable: bool) -> None:
+        """Before or after the one that it belongs to: whichever is taken first owns the id."""
+        if len(self.others) < _OTHERS:
+            other = {**NOTIFICATIONS[which], "content": {"text": "other"} if readable else {}}
+            self.published[other["id"]] += 1
+            self.others.append(self.world.seed(json.dumps(other).encode()))
+            self._begin(process, self._take(self._process(process), self.others[-1]))
+
+    @rule(process=processes, which=st.integers(0, len(NOTIFICATIONS) - 1))
+    def take_back(self, process: int, which: int) -> None:
+        self._begin(process, self._process(process).cancel.take_back("shop", NOTIFICATIONS[which]["id"]))
+
+    @rule(process=processes, which=st.integers(0, len(NOTIFICATIONS) - 1), keyword=st.sampled_from([STOP, STOP, START]))
+    def hear_from_a_recipient(self, process: int, which: int, keyword: Keyword) -> None:
+        self._begin(
+            process, self._process(process).keeper.heard(_heard(NOTIFICATIONS[which]["to"], keyword), "us-main")
+        )
+
     @rule(process=processes, index=indexes)
     def replay_a_dead_letter(self, process: int, index: int) -> None:
         if letters := self.world.store.bodies("DEADLETTERS"):
             letter = DeadLetter(letters[index % len(letters)], State.OPEN)
-            self._begin(process, self._process(process).replay.replay(letter, None))
+            self._begin(process, self._replay(self._process(process), letter))
 
     @rule(steps=st.lists(indexes, min_size=1, max_size=20))
     def let_some_steps_happen(self, steps: list[int]) -> None:
@@ -180,6 +209,9 @@ class Interleavings(RuleBasedStateMachine):
         raise AssertionError("it never comes to rest")
 
     def _check_story(self, story: list[dict[str, Any]]) -> None:
+        refused = [event for event in story if event["status"] == "rejected"]
+        assert len(refused) <= self.published[story[0]["notification_id"]], "a refusal is said once"
+        story = [event for event in story if event not in refused]
         finals = [event["status"] for event in story if event["final"]]
         assert len(finals) <= 1, finals
         standing: dict[int, DeliveryStatus] = {}
@@ -230,9 +262,16 @@ class Interleavings(RuleBasedStateMachine):
         self.world.begin(self._process(number), work)
 
     async def _intake(self, process: Process, notification_id: str) -> None:
-        sequence = self.sequences[notification_id]
+        await self._take(process, self.sequences[notification_id])
+
+    async def _take(self, process: Process, sequence: int) -> None:
         stored = next(each for each in self.world.store.stream("NOTIFICATIONS") if each.sequence == sequence)
         await process.intake.take(Received(stored.subject, sequence, stored.body, {}, redelivered=True))
+
+    async def _replay(self, process: Process, letter: DeadLetter) -> None:
+        """A malformed body stays so, and whoever asks is told."""
+        with contextlib.suppress(NotReplayableError):
+            await process.replay.replay(letter, None)
 
     async def _attempt(self, process: Process, stored: Stored) -> None:
         source, notification_id = stored.subject.split(".")[3:]
@@ -283,6 +322,11 @@ class Interleavings(RuleBasedStateMachine):
 
 def _fires_at(stored: Stored) -> datetime:
     return datetime.fromisoformat(stored.headers["Nats-Schedule"].removeprefix("@at "))
+
+
+def _heard(from_: str, keyword: Keyword) -> InboundMessage:
+    sid = ProviderMessageId(f"SM-{keyword}")
+    return InboundMessage(sid, SMS, parse_recipient(from_), "+15017122661", text=keyword.value, keyword=keyword)
 
 
 def _reporter(channel: GatedChannel, index: int, sid: ProviderMessageId) -> Any:

@@ -18,6 +18,7 @@ from router import crashpoints
 from router.archive import Archive
 from router.attempts import Attempts
 from router.attribution import Attribution
+from router.cancel import Cancel
 from router.caps import Caps
 from router.consent import ConsentKeeper
 from router.consent_ledger import Consent
@@ -27,6 +28,7 @@ from router.events import PROVIDER_MESSAGE_ID
 from router.follow_up import FollowUp
 from router.hashing import Hasher
 from router.intake import Intake
+from router.jetstream import Stored
 from router.leases import Presence
 from router.ledger import Ledger
 from router.moves import Mover
@@ -49,6 +51,7 @@ from router.silence import Silence
 from router.stickiness import Stickiness
 from router.stuck import Stuck
 from router.timers import Timers
+from router.topology import CONSENT
 from router.tracking import Tracking
 from router.workers import LaterError
 from tests.factories import NOW, US_MAIN, WA_MAIN, WORLD_SMS, a_world
@@ -70,6 +73,10 @@ _SHIPPED = Path(document.__file__).with_name("default.toml").read_text(encoding=
 POLICY = compile_policy(
     document.load(_SHIPPED.replace("[[routes]]", SILENCE + "[[routes]]", 1), "silence.toml"), a_world(*SENDERS)
 )
+
+
+#: Turns of the loop in which nothing changes, until whoever has not ended counts as waiting for another task.
+_STILL = 20
 
 
 class DiedError(BaseException):
@@ -170,7 +177,15 @@ class Process:
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, self.silence, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
         self.stuck = Stuck(ledger, self.tracking, world.channels, HASHER, tracking, clock, dead_letters)
+        self.cancel = Cancel(ledger, world.channels, clock)
+        self.consent, self.keeper = consent, keeper
         self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile)
+
+    def learn(self, statements: Iterable[Stored]) -> None:
+        """What stands in the bucket of consent."""
+        mirror = self.consent.mirror
+        for stored in statements:
+            mirror.note(stored.subject.removeprefix(mirror.bucket.subject("")), stored.body, stored.sequence)
 
 
 class World:
@@ -184,6 +199,7 @@ class World:
         self.store = GatedStore(self.gates, self.clock)
         self.channels = {name: GatedChannel(name, self.gates, self.clock) for name in (SMS, WHATSAPP)}
         self._instances = count(1)
+        self._told = 0  #: of so much of the store has every process been told
         self._doom: CrashPoint | None = None
         self.processes: list[Process] = [self._new(), self._new()]
         crashpoints.install(self._reached)
@@ -227,14 +243,26 @@ class World:
         self.run()
 
     def run(self) -> None:
-        """Until every task has ended or waits at a gate; who died takes its whole process with it."""
-        while any(not task.done() for process in self.processes for task in process.tasks):
+        """Until every task has ended, or waits at a gate or for one that does; who died takes its process with it."""
+        self._tell_of_consent()
+        before, rounds = (-1, -1), 0
+        while rounds < _STILL:
             busy = sum(not task.done() for process in self.processes for task in process.tasks)
-            if busy == sum(not gate.opened.done() for gate in self.gates.waiting):
+            now = (busy, sum(not gate.opened.done() for gate in self.gates.waiting))
+            if now == (busy, busy):
                 break
+            before, rounds = now, rounds + 1 if now == before else 0
             self.loop.run_until_complete(asyncio.sleep(0))
         for process in list(self.processes):
             self._reap(process)
+
+    def _tell_of_consent(self) -> None:
+        """Every process follows the bucket."""
+        new = self.store.since(self._told)
+        self._told += len(new)
+        statements = [stored for stream, stored in new if stream == f"KV_{CONSENT}"]
+        for process in self.processes:
+            process.learn(statements)
 
     def kill(self, process: Process) -> None:
         """Whatever it is doing; another one starts in its place."""
@@ -265,7 +293,9 @@ class World:
         return [gate for gate in self.gates.waiting if gate.kind is not Kind.STORE]
 
     def _new(self) -> Process:
-        return Process(self, f"router{next(self._instances)}")
+        process = Process(self, f"router{next(self._instances)}")
+        process.learn(self.store.stream(f"KV_{CONSENT}"))
+        return process
 
     def _reached(self, point: CrashPoint) -> None:
         if point is self._doom:

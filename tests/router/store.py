@@ -42,6 +42,10 @@ class MemoryStore(JetStream):
         """Everything in a stream, oldest first."""
         return [stored for stream, stored in self._messages if stream == name]
 
+    def since(self, count: int) -> list[tuple[str, Stored]]:
+        """What was stored after so many messages, each with its stream."""
+        return self._messages[count:]
+
     def bodies(self, name: str) -> list[dict[str, Any]]:
         """The JSON of everything in a stream."""
         return [json.loads(stored.body) for stored in self.stream(name)]
