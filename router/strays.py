@@ -1,7 +1,7 @@
 """What was published outside of the lanes: `notifications.slow.shop`, `notifications.normal`. It goes to a person.
 
-Each lane has a consumer of its own, and no filter says "everything else". So one more consumer looks at the headers of
-everything, in large batches: what belongs to a lane is passed over, the rest is read whole and given to intake, which
+Each lane has a consumer of its own, and no filter says "everything else". So one more consumer looks at the subject of
+everything, in large batches: what belongs to a lane is passed over, the rest is read again and given to intake, which
 refuses it by name. One acknowledgement covers all before it.
 """
 
