@@ -78,10 +78,16 @@ def _rfc3339(value: Any) -> Any:
     return value
 
 
+_NO_MEDIA = "media must be https URLs that the provider can fetch"
+
+
 def _https(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose words repeat the address
+        raise ValueError(_NO_MEDIA) from None
     if parts.scheme != "https" or not parts.hostname or any(ord(c) <= 32 or ord(c) == 127 for c in url):
-        raise ValueError("media must be https URLs that the provider can fetch")
+        raise ValueError(_NO_MEDIA)
     return url
 
 

@@ -92,3 +92,20 @@ def test_attempts_are_found_by_their_number() -> None:
 
     assert [snapshot.attempt(number) for number in (0, 1, 2, 3)] == [None, first, second, None]
     assert (snapshot.latest, snapshot.tries_on(0), snapshot.tries_on(1)) == (second, 2, 0)
+
+
+def test_who_claimed_an_attempt_and_when_stays_with_it_whatever_is_appended_after() -> None:
+    claimed = Attempt(1, 0, DeliveryStatus.SENDING, 1_700_000_000, owner="router-1")
+    snapshot = Snapshot("1:x", 1).with_attempt(claimed)
+
+    later = Snapshot.load(snapshot.refusing(7).dump())
+
+    assert later.attempt(1) == claimed
+    moved = claimed.moved(DeliveryStatus.UNKNOWN, None)
+    assert (moved.owner, moved.begun) == ("router-1", 1_700_000_000)
+
+
+def test_an_attempt_of_before_owners_were_kept_is_read_as_abandoned() -> None:
+    row = '[1,"1:x",1,[],[[1,0,"sending",1700000000,null,"",0]],0,2,null,[]]'
+
+    assert Snapshot.load(row).attempt(1) == Attempt(1, 0, DeliveryStatus.SENDING, 1_700_000_000, owner="")
