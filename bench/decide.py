@@ -95,7 +95,7 @@ def world() -> World:
         for name, kind, channels, country, countries in kinds
     )
     template = TemplateEntry("order_shipped", "utility", {"en": "HXen", "es": "HXes", "pt_BR": "HXpt"})
-    channels = {name: plugin.capabilities for name, plugin in discover().items()}
+    channels = discover().capabilities(())
     return World(senders, channels, {template.name: template})
 
 

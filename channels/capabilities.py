@@ -40,4 +40,4 @@ def _media(can: ChannelCapabilities) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table(discover().values()))
+    sys.stdout.write(table(discover().plugins))

@@ -6,6 +6,7 @@ SendError
 │   └─ SenderUnknownError          the sender is configured no more         next step
 ├─ MessageInvalidError          our message is wrong                       no retry
 ├─ ProviderUnavailableError     not reached, before a byte of it left      retry
+│   └─ ProviderDownError           not asked: it has not answered lately       next step, by another provider
 ├─ ProviderThrottledError       refused for the rate                       retry after a while; the sender pauses
 ├─ OutcomeUnknownError          the request left and no answer came        never blindly sent again
 ├─ ProviderRejectedError        refused for good                           next step
@@ -103,6 +104,13 @@ class ProviderUnavailableError(SendError):
     next_step = True
 
 
+class ProviderDownError(ProviderUnavailableError):
+    """Not asked, because the provider did not answer lately, and another provider can take the message."""
+
+    error_class = "provider_down"
+    retryable = False
+
+
 class ProviderThrottledError(SendError):
     """The provider refused for the rate; nothing was sent."""
 
@@ -167,6 +175,7 @@ BY_CLASS: dict[str, type[SendError]] = {
         SenderUnknownError,
         MessageInvalidError,
         ProviderUnavailableError,
+        ProviderDownError,
         ProviderThrottledError,
         OutcomeUnknownError,
         ProviderRejectedError,

@@ -1,27 +1,35 @@
-"""A channel that keeps what it is given: for tests of the router and for trying policies without a provider."""
+"""A channel that keeps what it is given: for tests of the router, and as a second provider to try failover with."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from uuid import uuid4
+
+import structlog
 
 from channels.errors import OutcomeUnknownError, ProviderRejectedError, SendError
 from channels.model import (
+    SMS,
     ChannelCapabilities,
     ChannelName,
     OutboundMessage,
     ProviderMessageId,
+    Sender,
     SendReceipt,
     StatusReport,
 )
-from channels.port import ChannelPlugin, FoundMessage
+from channels.port import ChannelPlugin, Finding, FoundMessage, Level, ProviderContext
 from channels.status import TERMINAL, DeliveryStatus
 
+log = structlog.get_logger(__name__)
+
 MEMORY = ChannelName("memory")
+_KEPT = 10_000  #: messages; of one that is used for long, the latest
 
 
 class Outcome(Enum):
@@ -46,15 +54,19 @@ class MemoryChannel:
     def __init__(
         self,
         name: ChannelName = MEMORY,
+        *,
         outcomes: Iterable[Outcome | SendError] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         timeout: float = 0.0,  #: seconds
+        last_word: bool = False,
     ) -> None:
+        """`last_word`: nothing more is reported of what was taken."""
         self.name = name
         self.outcomes = deque(outcomes)
         self.calls = 0  #: how often `send` was called
         self._now = now
         self._timeout = timeout
+        self._last_word = last_word
         self._taken: dict[ProviderMessageId, _Taken] = {}
 
     @property
@@ -68,12 +80,14 @@ class MemoryChannel:
         outcome = self.outcomes.popleft() if self.outcomes else Outcome.TAKEN
         if isinstance(outcome, SendError):
             raise outcome
-        message_id = ProviderMessageId(f"{self.name}-{len(self._taken) + 1}")
+        message_id = ProviderMessageId(f"{self.name}-{uuid4().hex}")
         self._taken[message_id] = _Taken(message, self._now())
+        if len(self._taken) > _KEPT:
+            del self._taken[next(iter(self._taken))]
         if outcome is Outcome.ANSWER_LOST:
             await asyncio.sleep(self._timeout)
             raise OutcomeUnknownError("no answer in time")
-        return SendReceipt(message_id, DeliveryStatus.ACCEPTED.value, segments=1)
+        return SendReceipt(message_id, DeliveryStatus.ACCEPTED.value, segments=1, last_word=self._last_word)
 
     async def find(self, message: OutboundMessage, since: datetime) -> Sequence[FoundMessage]:
         """All taken since then that equal this one in recipient, sender and content, oldest first."""
@@ -122,3 +136,24 @@ def memory_plugin(channel: MemoryChannel, capabilities: ChannelCapabilities | No
 
 def _essence(message: OutboundMessage) -> tuple[object, ...]:
     return message.recipient, message.sender.address, message.content
+
+
+def _open_sms(_context: ProviderContext) -> MemoryChannel:
+    log.warning("memory.open", why="what is sent through it is kept in this process and goes nowhere")
+    return MemoryChannel(SMS, last_word=True)
+
+
+async def _inspect(_context: ProviderContext, senders: Sequence[Sender]) -> AsyncIterator[Finding]:
+    for sender in senders:
+        says = "what it takes is kept in the router's memory and reaches nobody"
+        yield Finding(f"sender {sender.name}", Level.WARNING, says, "give it another provider, unless this is a trial")
+
+
+#: SMS once more, from a second provider.
+MEMORY_SMS = ChannelPlugin(
+    SMS,
+    MemoryChannel.provider,
+    ChannelCapabilities(schemes=frozenset({"tel"})),
+    open=_open_sms,
+    inspect=_inspect,
+)

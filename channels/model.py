@@ -145,6 +145,7 @@ class Sender:
     registered: bool = True  #: False: its 10DLC campaign or toll-free verification is not approved yet
     weight: int = 1  #: share among equal senders
     cap: DailyCap | None = None  #: None: no limit by day
+    provider: str | None = None  #: whose it is; None: that of the only, or the default, provider of its channels
 
     @property
     def address(self) -> str:

@@ -199,7 +199,8 @@ class Router:
         self._stack.push_async_callback(bucket.stop)
 
         def world(stored: Mapping[str, bytes]) -> World:
-            return world_of(settings, providers.plugins, reports_in(stored) if settings.policy.template_refresh else {})
+            reports = reports_in(stored) if settings.policy.template_refresh else {}
+            return world_of(settings, providers.installed, reports)
 
         keeper = PolicyKeeper(settings.policy, bucket, world)
         await keeper.start()

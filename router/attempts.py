@@ -19,13 +19,14 @@ import structlog
 
 from channels.errors import (
     OutcomeUnknownError,
+    ProviderDownError,
     RecipientOptedOutError,
     RecipientUnreachableError,
     SendError,
     SenderUnknownError,
     ServiceWindowClosedError,
 )
-from channels.model import ChannelName, OutboundMessage, Sender, SendReceipt
+from channels.model import OutboundMessage, Sender, SendReceipt
 from channels.port import Channel
 from channels.reasons import Reason
 from channels.status import DeliveryStatus, advances
@@ -38,9 +39,10 @@ from router.jetstream import StoreError
 from router.leases import Presence
 from router.ledger import ConflictError, Ledger
 from router.metrics import PROVIDER
-from router.moves import Mover
+from router.moves import Mover, StepMove, read_move
 from router.outbox import OutboxItem
 from router.pausing import Pausing
+from router.providers import OpenChannels
 from router.recipients import Recipients
 from router.rendering import outbound_message
 from router.silence import Silence
@@ -62,7 +64,7 @@ class Attempts:
     """Makes attempts."""
 
     ledger: Ledger
-    channels: Mapping[ChannelName, Channel]
+    channels: OpenChannels
     senders: Mapping[str, Sender]
     recipients: Recipients
     consent: ConsentKeeper
@@ -74,8 +76,10 @@ class Attempts:
     silence: Silence
     timeout: float  #: seconds the channel may take
 
-    async def make(self, item: OutboxItem) -> SendReceipt | SendError | None:
+    async def make(self, item: OutboxItem, instead: ProviderDownError | None = None) -> SendReceipt | SendError | None:
         """The whole attempt. Done when it returns: the item may then be acknowledged. None: there was nothing to send.
+
+        `instead`: how it ends without the provider being asked.
 
         Raises `LaterError` when another process is at it, and `StoreUnavailableError` when it could not be claimed.
         """
@@ -93,9 +97,10 @@ class Attempts:
             return None
         started = time.monotonic()
         reached(CrashPoint.DISPATCH_CLAIMED)
-        outcome = await self._send(item)
+        outcome = instead or await self._send(item)
         reached(CrashPoint.DISPATCH_ANSWERED)
-        PROVIDER.observe(time.monotonic() - started, item.chosen.channel, item.chosen.sender)
+        if not instead:
+            PROVIDER.observe(time.monotonic() - started, item.chosen.channel, item.chosen.sender)
         await self._record(item, claim, outcome)
         reached(CrashPoint.DISPATCH_RECORDED)
         if isinstance(outcome, SendReceipt) and item.chosen.channel in self.recipients.stickiness.channels:
@@ -104,6 +109,14 @@ class Attempts:
         took = time.monotonic() - started
         log.info("attempt.done", **_keys(item), **_words(outcome), seconds=round(took, 4))
         return outcome
+
+    def has_detour(self, item: OutboxItem, down: ProviderDownError) -> bool:
+        """Whether, with this provider down, the plan goes on by another one."""
+        move = read_move(self.mover.after_error(down, item.snapshot, item.step, item.notification.expires_at))
+        if not isinstance(move, StepMove):
+            return False
+        here, there = self.channels.of(item.chosen), self.channels.of(item.snapshot.plan[move.step])
+        return here is not None and there is not None and here.provider != there.provider
 
     def _no_longer_wanted(self, item: OutboxItem) -> Happening | None:
         """Asked once more at the last moment: a stop or an expiry that came while it waited counts."""
@@ -208,7 +221,7 @@ class Attempts:
 
     def _prepared(self, item: OutboxItem) -> tuple[Channel, OutboundMessage]:
         step = item.chosen
-        sender, channel = self.senders.get(step.sender), self.channels.get(step.channel)
+        sender, channel = self.senders.get(step.sender), self.channels.of(step)
         if sender is None or channel is None:
             raise SenderUnknownError("the sender or the channel of the plan is no longer configured")
         token = self.hasher.token(item.source, item.notification_id, item.attempt)
@@ -272,7 +285,7 @@ class Attempts:
 
     def _happening(self, item: OutboxItem, status: str, receipt: SendReceipt | None = None) -> Happening:
         step = item.chosen
-        channel = self.channels.get(step.channel)
+        channel = self.channels.of(step)
         return Happening(
             status,
             self.clock(),

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from channels.errors import SendError
-from channels.model import ChannelName, ProviderMessageId
-from channels.port import Canceler, Channel, Fetcher
+from channels.model import ProviderMessageId
+from channels.port import Canceler, Fetcher
 from channels.reasons import Reason
 from channels.status import ENDED_BADLY, DeliveryStatus
 from router.clock import Clock
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
+from router.providers import OpenChannels
 from router.story import Attempt, Story
 
 _MAY_ARRIVE = "a message that nothing was heard of is with the provider and may arrive; nothing more is sent"
 
 
-async def provider_takes_back(channels: Mapping[ChannelName, Channel], story: Story, attempt: Attempt) -> bool:
+async def provider_takes_back(channels: OpenChannels, story: Story, attempt: Attempt) -> bool:
     """Whether the provider still had this attempt's message and will not send it."""
-    canceler: object = channels.get(story.snapshot.plan[attempt.step].channel)
+    canceler: object = channels.of(story.snapshot.plan[attempt.step])
     if not isinstance(canceler, Canceler) or attempt.provider_message_id is None:
         return False
     try:
@@ -46,7 +46,7 @@ class Cancel:
     """
 
     ledger: Ledger
-    channels: Mapping[ChannelName, Channel]
+    channels: OpenChannels
     clock: Clock
 
     async def take_back(self, source: str, notification_id: str) -> Verdict | None:
@@ -93,7 +93,7 @@ class Cancel:
         """Follow-up asked the provider for it before, so it may have been taken back already."""
         if await provider_takes_back(self.channels, story, attempt):
             return True
-        fetcher: object = self.channels.get(story.snapshot.plan[attempt.step].channel)
+        fetcher: object = self.channels.of(story.snapshot.plan[attempt.step])
         if not isinstance(fetcher, Fetcher) or attempt.provider_message_id is None:
             return False
         try:

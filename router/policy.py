@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from channels.model import ChannelName
-from channels.port import ChannelPlugin, TemplateReport
+from channels.port import TemplateReport
+from channels.registry import Installed
 from policies import document
 from policies.content import placeholders_in
 from policies.engine import Policy, compile_policy
@@ -21,13 +21,14 @@ class PolicyFileError(Exception):
 
 def world_of(
     settings: Settings,
-    plugins: Mapping[ChannelName, ChannelPlugin],
+    installed: Installed,
     reports: Mapping[str, TemplateReport] = MappingProxyType({}),
 ) -> World:
     """What decisions can choose from; `reports` are the provider's, by content SID."""
+    senders = tuple(each.as_sender() for each in settings.senders)
     return World(
-        senders=tuple(each.as_sender() for each in settings.senders),
-        channels={name: plugin.capabilities for name, plugin in plugins.items()},
+        senders=senders,
+        channels=installed.capabilities(senders),
         templates={name: _entry(name, table, reports) for name, table in settings.templates.items()},
     )
 
@@ -46,16 +47,16 @@ def _entry(name: str, table: TemplateSettings, reports: Mapping[str, TemplateRep
     )
 
 
-def load_policy(settings: Settings, plugins: Mapping[ChannelName, ChannelPlugin]) -> Policy:
+def load_policy(settings: Settings, installed: Installed) -> Policy:
     """The policy of the configured file, or the shipped one."""
     file = settings.policy.file
     if file is None:
-        return compile_policy(document.shipped(), world_of(settings, plugins))
+        return compile_policy(document.shipped(), world_of(settings, installed))
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise PolicyFileError(f"policy.file: {file} cannot be read: {type(exc).__name__}") from None
-    return compiled(text, str(file), world_of(settings, plugins))
+    return compiled(text, str(file), world_of(settings, installed))
 
 
 def compiled(text: str | None, name: str, world: World, switches: Iterable[Pause] = ()) -> Policy:

@@ -18,8 +18,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from channels.errors import OutcomeUnknownError, SendError
-from channels.model import ChannelName, OnUnknown, Sender
-from channels.port import Channel, Finder, FoundMessage
+from channels.model import OnUnknown, Sender
+from channels.port import Finder, FoundMessage
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
 from policies.engine import Policy
@@ -32,6 +32,7 @@ from router.events import Happening
 from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
 from router.outbox import OutboxItem
+from router.providers import OpenChannels
 from router.rendering import outbound_message
 from router.settings import ReconcileSettings
 from router.silence import Silence
@@ -58,7 +59,7 @@ class Reconcile:
     dead_letters: DeadLetters
     attribution: Attribution
     silence: Silence
-    channels: Mapping[ChannelName, Channel]
+    channels: OpenChannels
     senders: Mapping[str, Sender]
     hasher: Hasher
     policy: Callable[[], Policy]
@@ -103,7 +104,7 @@ class Reconcile:
 
     async def _search(self, item: OutboxItem, attempt: Attempt) -> FoundMessage | None:
         """The provider's message for this attempt, if its list has one that belongs to no other attempt."""
-        finder: object = self.channels.get(item.chosen.channel)
+        finder: object = self.channels.of(item.chosen)
         sender = self.senders.get(item.chosen.sender)
         if not isinstance(finder, Finder) or sender is None:
             return None
@@ -228,7 +229,7 @@ class Reconcile:
         await self.ledger.append(story.about or item.about, happening, snapshot, after=story.sequence)
 
     def _happening(self, item: OutboxItem, status: str) -> Happening:
-        step, channel = item.chosen, self.channels.get(item.chosen.channel)
+        step, channel = item.chosen, self.channels.of(item.chosen)
         return Happening(
             status,
             self.clock(),

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 from nats.aio.msg import Msg
 
-from channels.errors import ProviderThrottledError, SendError
+from channels.errors import ProviderDownError, ProviderThrottledError, SendError
 from channels.model import SMS, Lane, Sender, SendReceipt, Text
 from channels.segments import count_segments
 from router import subjects, topology
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 _AHEAD = 0.5
 #: Share of its rate that a sender uses: requests that leave evenly do not arrive evenly, and what arrives is counted.
 _UNDER = 0.98
+_DETOUR_LOOK = 0.2  #: seconds between looks, while the provider is down, at what another one can take
 _BUDGET_LOOK = 0.2  #: seconds between looks at whether more of the daily budget has to be booked
 _PAUSE_WITHOUT_HINT = 5.0  #: seconds, when the provider says "too fast" and not for how long
 
@@ -60,6 +61,7 @@ class SenderQueue:
         self._rests = rests
         self._budget = budget  #: None: no limit by day
         self._clock = clock
+        self._detours = False  #: the provider is down, and another takes some of what waits
         self._pacer = Pacer(sender.rate * _UNDER, clock())
         self._breaker = Breaker()
         self._chooser = LaneChooser(settings.bulk_share)
@@ -69,25 +71,27 @@ class SenderQueue:
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._sending: dict[asyncio.Task[None], Msg] = {}
         self._pullers = {lane: self._puller(lane) for lane in Lane}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._beginning: list[asyncio.Task[None]] = []  #: what begins attempts
+        self._keeping: list[asyncio.Task[None]] = []  #: what goes on until the last of them has ended
 
     async def start(self) -> None:
         """Begin to send."""
         for puller in self._pullers.values():
             await puller.start()
-        self._tasks = [
+        self._beginning = [
             keep_running(f"send-{self._sender.name}", self._run),
-            keep_running(f"alive-{self._sender.name}", self._stay_alive),
+            keep_running(f"detour-{self._sender.name}", self._keep_detouring),
         ]
+        self._keeping = [keep_running(f"alive-{self._sender.name}", self._stay_alive)]
         if self._budget:
-            self._tasks.append(keep_running(f"budget-{self._sender.name}", partial(self._keep_budget, self._budget)))
+            self._keeping.append(keep_running(f"budget-{self._sender.name}", partial(self._keep_budget, self._budget)))
 
     async def pause(self) -> None:
         """Take nothing new and begin nothing new."""
         for puller in self._pullers.values():
             await puller.stop()
-        if self._tasks:
-            self._tasks[0].cancel()
+        for task in self._beginning:
+            task.cancel()
 
     async def stop(self, within: float) -> None:
         """Take nothing new, let what is in flight end, give back what waits."""
@@ -97,7 +101,7 @@ class SenderQueue:
                 await self._settler.give_back(lane.popleft(), 0.0)
         if self._sending:
             await asyncio.wait(list(self._sending), timeout=within)
-        for task in self._tasks:
+        for task in self._keeping:
             task.cancel()
         if self._budget:
             try:
@@ -151,11 +155,15 @@ class SenderQueue:
         config = topology.dispatching(self._sender.name, lane, self._settings.ack_wait)
 
         def room() -> int:
-            # What cannot go now stays in the outbox; one is enough to find out whether it can.
-            ahead = self._ahead if self._breaker.state is BreakerState.CLOSED and not self.rests_for else 1
-            return ahead - len(waiting)
+            return self._most_waiting() - len(waiting)
 
         return topology.puller(self._js, subjects.OUTBOX, config, take, room)
+
+    def _most_waiting(self) -> int:
+        """Of each lane. What cannot go now stays in the outbox; one is enough to find out whether it can."""
+        if self._detours:
+            return self._settings.concurrency  # what has no other way must not hide what has
+        return self._ahead if self._breaker.state is BreakerState.CLOSED and not self.rests_for else 1
 
     async def _run(self) -> None:
         while True:
@@ -220,6 +228,35 @@ class SenderQueue:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.pop(task, None)
         self._slots.release()
+
+    async def _keep_detouring(self) -> None:
+        """While the provider is down, what another one can take does not wait for it."""
+        while True:
+            await asyncio.sleep(_DETOUR_LOOK)
+            if self._breaker.state is BreakerState.CLOSED:
+                self._detours = False
+                continue
+            down = ProviderDownError(f"not asked: it has not answered lately ({self._breaker.why})")
+            for lane, waiting in self._waiting.items():
+                leaving = [(msg, item) for msg in waiting if (item := self._with_detour(msg, down))]
+                for msg, item in leaving:
+                    waiting.remove(msg)
+                    self._begin_detour(item, down, msg)
+                if leaving:
+                    self._detours = True
+                    self._pullers[lane].more_room()
+
+    def _with_detour(self, msg: Msg, down: ProviderDownError) -> OutboxItem | None:
+        item = _readable(msg)
+        return item if item is not None and self._attempts.has_detour(item, down) else None
+
+    def _begin_detour(self, item: OutboxItem, down: ProviderDownError, msg: Msg) -> None:
+        async def leave(_msg: Msg) -> None:
+            await self._attempts.make(item, instead=down)
+
+        task = asyncio.create_task(self._settler.handle(leave, msg))
+        self._sending[task] = msg
+        task.add_done_callback(self._sending.pop)
 
     async def _send(self, item: OutboxItem | None, msg: Msg) -> None:
         try:

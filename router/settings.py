@@ -139,6 +139,7 @@ class SenderSettings(Section):
     channels: Annotated[list[Name], Field(min_length=1)]
     from_: str | None = Field(None, alias="from", description="E.164, short code or alphanumeric id")
     messaging_service_sid: Annotated[str, Field(pattern="^MG[0-9a-fA-F]{32}$")] | None = None
+    provider: Name | None = Field(None, description="whose it is, where several offer its channels")
     countries: list[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = Field(
         default_factory=list, description="recipients' countries it serves; empty: any that its kind reaches"
     )
@@ -172,6 +173,7 @@ class SenderSettings(Section):
             registered=self.registered,
             weight=self.weight,
             cap=self._cap(),
+            provider=self.provider,
         )
 
     def _cap(self) -> DailyCap | None:

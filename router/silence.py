@@ -17,14 +17,11 @@ that the message was taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from channels.model import ChannelName
-from channels.port import Channel
 from channels.reasons import Reason
 from channels.status import ARRIVED, DeliveryStatus
 from router.archive import Archive
@@ -33,6 +30,7 @@ from router.clock import Clock
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
 from router.ledger import ConflictError, Ledger
+from router.providers import OpenChannels
 from router.story import Attempt, Snapshot, Story
 from router.timers import Kind, Timers
 
@@ -63,7 +61,7 @@ class Silence:
     ledger: Ledger
     archive: Archive
     timers: Timers
-    channels: Mapping[ChannelName, Channel]
+    channels: OpenChannels
     clock: Clock
 
     async def expect(self, source: str, notification_id: str, snapshot: Snapshot, step: int) -> None:
@@ -148,7 +146,7 @@ class Silence:
 
     def _happening(self, story: Story, attempt: Attempt, status: str) -> Happening:
         step = story.snapshot.plan[attempt.step]
-        channel = self.channels.get(step.channel)
+        channel = self.channels.of(step)
         return Happening(
             status,
             self.clock(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -17,8 +16,8 @@ import structlog
 from nats.aio.msg import Msg
 
 from channels.errors import SendError
-from channels.model import AttemptRef, ChannelName, NotificationId, ProviderMessageId, StatusReport
-from channels.port import Channel, Fetcher
+from channels.model import AttemptRef, NotificationId, ProviderMessageId, StatusReport
+from channels.port import Fetcher
 from channels.reasons import Reason
 from channels.status import TERMINAL, DeliveryStatus
 from router.clock import Clock
@@ -26,6 +25,7 @@ from router.deadletters import DeadLetters
 from router.events import Happening
 from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
+from router.providers import OpenChannels
 from router.settings import TrackingSettings
 from router.story import Attempt, Story
 from router.tracking import Tracking
@@ -42,7 +42,7 @@ class Stuck:
 
     ledger: Ledger
     tracking: Tracking
-    channels: Mapping[ChannelName, Channel]
+    channels: OpenChannels
     hasher: Hasher
     settings: TrackingSettings
     clock: Clock
@@ -84,7 +84,7 @@ class Stuck:
         raise LaterError("the router stops", 0.0)
 
     async def _ask(self, story: Story, attempt: Attempt, msg: Msg) -> None:
-        fetcher: object = self.channels.get(story.snapshot.plan[attempt.step].channel)
+        fetcher: object = self.channels.of(story.snapshot.plan[attempt.step])
         if not isinstance(fetcher, Fetcher):
             return
         assert attempt.provider_message_id is not None

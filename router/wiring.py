@@ -127,13 +127,13 @@ class Parts:
 
     @cached_property
     def reach(self) -> Reach:
-        prefix, channels = self.settings.streams.bucket_prefix, tuple(self.providers.plugins)
+        prefix, channels = self.settings.streams.bucket_prefix, tuple(self.providers.installed.names)
         return Reach(self.js, prefix, self.hasher, channels, self.settings.reach, utc_now)
 
     @cached_property
     def stickiness(self) -> Stickiness:
         prefix, settings = self.settings.streams.bucket_prefix, self.settings.stickiness
-        channels = channels_with_equals(tuple(self.senders.values()), self.providers.plugins)
+        channels = channels_with_equals(tuple(self.senders.values()), self.providers.installed.names)
         return Stickiness(self.js, prefix, self.hasher, channels, settings, utc_now)
 
     @cached_property
@@ -164,7 +164,7 @@ class Parts:
             recipients=self.recipients,
             caps=self.caps,
             policy=self.policy,
-            channels=self.providers.plugins.keys(),
+            channels=self.providers.installed.names,
             clock=utc_now,
             max_body=self.js.client.max_payload - HEADROOM,
         )
@@ -339,6 +339,6 @@ class Parts:
         return (
             DecisionDesk(self.js, self.recipients, self.caps, self.policy, utc_now, self.waits),
             DeadLetterDesk(self.js, self.dead_letters, self.replay),
-            RecipientDesk(self.recipients, self.senders, frozenset(self.providers.plugins), utc_now),
+            RecipientDesk(self.recipients, self.senders, frozenset(self.providers.installed.names), utc_now),
             CancelDesk(Cancel(self.ledger, self.providers.channels, utc_now)),
         )

@@ -97,7 +97,7 @@ def _checked(what: tuple[Kind, str]) -> tuple[Kind, str]:
 
 def _installed() -> Iterable[str]:
     try:
-        return discover()
+        return discover().names
     except PluginError as exc:
         raise CommandError(str(exc)) from None
 

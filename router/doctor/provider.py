@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 
 from channels.errors import SendError
-from channels.model import ChannelName
+from channels.model import ChannelName, Sender
 from channels.port import ChannelPlugin, Finding, Level, ProviderContext, TemplateCatalog
 from channels.registry import PluginError, discover
 from router.providers import context_of
@@ -15,13 +16,13 @@ from router.settings import Settings
 async def findings(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerator[Finding, None]:
     """Account, senders, webhooks, templates of every provider that a sender needs."""
     try:
-        plugins = _needed(settings)
+        needed = _needed(settings)
     except PluginError:
         return  # said of the senders already
-    for provider, of_it in plugins.items():
+    for provider, of_it in needed.items():
         context = context_of(settings, environ, provider)
         try:
-            async for finding in _inspected(provider, of_it, context, settings):
+            async for finding in _inspected(provider, of_it, context):
                 yield finding
             async for finding in _templates(of_it, context, settings):
                 yield finding
@@ -29,36 +30,40 @@ async def findings(settings: Settings, environ: Mapping[str, str]) -> AsyncGener
             await context.aclose()
 
 
-def _needed(settings: Settings) -> dict[str, list[ChannelPlugin]]:
-    """Provider -> those of its channels that a sender carries."""
+@dataclass(slots=True)
+class Needed:
+    """What is used of one provider."""
+
+    plugins: dict[ChannelName, ChannelPlugin] = field(default_factory=dict)
+    senders: dict[str, Sender] = field(default_factory=dict)
+
+
+def _needed(settings: Settings) -> dict[str, Needed]:
+    """By provider."""
     installed = discover()
-    carried = sorted({name for sender in settings.senders for name in sender.channels})
-    needed: dict[str, list[ChannelPlugin]] = {}
-    for plugin in (installed[ChannelName(name)] for name in carried if name in installed):
-        needed.setdefault(plugin.provider, []).append(plugin)
+    needed: dict[str, Needed] = {}
+    for sender in (each.as_sender() for each in settings.senders):
+        for plugin in installed.of(sender).values():
+            of_it = needed.setdefault(plugin.provider, Needed())
+            of_it.plugins[plugin.name] = plugin
+            of_it.senders[sender.name] = sender
     return needed
 
 
-async def _inspected(
-    provider: str, plugins: list[ChannelPlugin], context: ProviderContext, settings: Settings
-) -> AsyncGenerator[Finding, None]:
-    ours = {plugin.name for plugin in plugins}
-    senders = [sender for each in settings.senders if (sender := each.as_sender()).channels & ours]
-    inspect = next((plugin.inspect for plugin in plugins if plugin.inspect), None)
+async def _inspected(provider: str, needed: Needed, context: ProviderContext) -> AsyncGenerator[Finding, None]:
+    inspect = next((plugin.inspect for plugin in needed.plugins.values() if plugin.inspect), None)
     if inspect is None:
         yield Finding(provider, Level.OK, "this provider offers nothing that could be asked")
         return
-    async for finding in inspect(context, senders):
+    async for finding in inspect(context, list(needed.senders.values())):
         yield Finding(f"{provider}: {finding.what}", finding.level, finding.says, finding.todo)
 
 
-async def _templates(
-    plugins: list[ChannelPlugin], context: ProviderContext, settings: Settings
-) -> AsyncGenerator[Finding, None]:
+async def _templates(needed: Needed, context: ProviderContext, settings: Settings) -> AsyncGenerator[Finding, None]:
     named = {
         sid: f"{name} ({lang})" for name, each in settings.templates.items() for lang, sid in each.languages.items()
     }
-    approving = next((plugin for plugin in plugins if plugin.capabilities.approves_templates), None)
+    approving = next((plugin for plugin in needed.plugins.values() if plugin.capabilities.approves_templates), None)
     if not named or approving is None:
         return
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from channels.errors import SendError
+from channels.errors import ProviderDownError, SendError
 from channels.model import SendReceipt, StatusReport
 from router import subjects
 from router.attempts import Attempts
@@ -71,10 +71,10 @@ class TracedAttempts(Attempts):
 
     tracing: Tracing = field(kw_only=True)
 
-    async def make(self, item: OutboxItem) -> SendReceipt | SendError | None:
+    async def make(self, item: OutboxItem, instead: ProviderDownError | None = None) -> SendReceipt | SendError | None:
         """As attempts are made."""
         if not is_sampled(item.traceparent):
-            return await super().make(item)
+            return await super().make(item, instead)
         attributes: Attributes = {
             "pointsman.source": item.source,
             "pointsman.notification_id": item.notification_id,
@@ -83,7 +83,7 @@ class TracedAttempts(Attempts):
             "pointsman.attempt": item.attempt,
         }
         with self.tracing.send(item.traceparent, attributes) as span:
-            outcome = await super().make(item)
+            outcome = await super().make(item, instead)
             if isinstance(outcome, SendError):
                 _failed(span, outcome)
             return outcome

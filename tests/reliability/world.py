@@ -34,6 +34,7 @@ from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
 from router.pausing import Pausing
+from router.providers import OpenChannels
 from router.reach import Reach
 from router.recipients import Recipients, Sessions
 from router.reconcile import Reconcile
@@ -128,8 +129,15 @@ class Process:
         archive, self.outbox, timers = Archive(store), Outbox(store), Timers(store)
         dead_letters = DeadLetters(store, clock, "deadletters")
         senders = {sender.name: sender for sender in SENDERS}
+        channels = OpenChannels(
+            {
+                (each.name, name): world.channels[name]
+                for each in SENDERS
+                for name in each.channels & world.channels.keys()
+            }
+        )
         keeper = ConsentKeeper(consent, ConsentSettings(), senders, clock)
-        self.silence = Silence(ledger, archive, timers, world.channels, clock)
+        self.silence = Silence(ledger, archive, timers, channels, clock)
         self.intake = Intake(
             ledger=ledger,
             outbox=self.outbox,
@@ -144,7 +152,7 @@ class Process:
         )
         self.attempts = Attempts(
             ledger=ledger,
-            channels=world.channels,
+            channels=channels,
             senders=senders,
             recipients=recipients,
             consent=keeper,
@@ -163,7 +171,7 @@ class Process:
             dead_letters=dead_letters,
             attribution=LogAttribution(store, world.gates),
             silence=self.silence,
-            channels=world.channels,
+            channels=channels,
             senders=senders,
             hasher=HASHER,
             policy=lambda: POLICY,
@@ -176,8 +184,8 @@ class Process:
         self.tracking = Tracking(ledger, HASHER, mover, *learns, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, self.silence, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
-        self.stuck = Stuck(ledger, self.tracking, world.channels, HASHER, tracking, clock, dead_letters)
-        self.cancel = Cancel(ledger, world.channels, clock)
+        self.stuck = Stuck(ledger, self.tracking, channels, HASHER, tracking, clock, dead_letters)
+        self.cancel = Cancel(ledger, channels, clock)
         self.consent, self.keeper = consent, keeper
         self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile)
 

@@ -20,6 +20,7 @@ from router.intake import Intake, Received
 from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
+from router.providers import OpenChannels
 from router.reach import Reach
 from router.recipients import Recipients, Sessions
 from router.resting import Rests
@@ -61,7 +62,7 @@ class Parts:
         self.caps = Caps(self.store, "", HASHER, now)
         self.keeper = ConsentKeeper(self.consent, ConsentSettings(), {sender.name for sender in SENDERS}, now)
         self.mover = Mover(RetrySettings(), now, no_chance)
-        self.silence = Silence(self.ledger, Archive(self.store), Timers(self.store), {}, now)
+        self.silence = Silence(self.ledger, Archive(self.store), Timers(self.store), OpenChannels({}), now)
         self.rests = Rests(self.store, "senders", now)
         self.tracking = Tracking(
             self.ledger, HASHER, self.mover, self.keeper, self.reach, self.sessions, self.silence, self.rests, now
