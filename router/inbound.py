@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 from pydantic_core import to_json
 
+from channels.keywords import bare
 from channels.model import WHATSAPP, FromNumber, InboundMessage, Keyword, Sender
 from router import subjects
 from router.clock import Clock, rfc3339
@@ -37,6 +39,7 @@ class Inbound:
         reach: Reach,
         settings: InboundSettings,
         clock: Clock,
+        words: Mapping[str, Keyword] | None = None,
     ) -> None:
         self._js = js
         self._by_address = {address: sender.name for sender in senders for address in _addresses(sender)}
@@ -45,6 +48,7 @@ class Inbound:
         self._reach = reach
         self._settings = settings
         self._clock = clock
+        self._words = words or {}  #: of the configuration, bare
 
     async def take(self, provider: str, message: InboundMessage) -> str | None:
         """Record everything and return the answer for the recipient.
@@ -52,6 +56,7 @@ class Inbound:
         Every part may be repeated: a provider that got no answer sends the message again. Raises
         `StoreUnavailableError` when something could not be stored.
         """
+        message = self._heard(message)
         received_at, senders = self._clock(), self._senders_of(message)
         sender = senders[0]
         await self._consent.heard(message, senders)
@@ -69,6 +74,13 @@ class Inbound:
             message_id=message.message_id,
         )
         return self._answer(message)
+
+    def _heard(self, message: InboundMessage) -> InboundMessage:
+        """With the keyword that one of the configured words means; a button means no more than a stop by them."""
+        keyword = self._words.get(bare(message.text)) if message.keyword is None else None
+        if keyword is None or (message.button and keyword is not Keyword.STOP):
+            return message
+        return replace(message, keyword=keyword)
 
     def _senders_of(self, message: InboundMessage) -> list[str]:
         """The sender that owns the address, and the Messaging Service that the message came through."""

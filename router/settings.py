@@ -20,7 +20,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from channels.address import country_of_e164, is_e164
-from channels.model import ChannelName, DailyCap, FromNumber, MessagingService, Sender, SenderKind
+from channels.keywords import KEYWORDS, bare
+from channels.model import ChannelName, DailyCap, FromNumber, Keyword, MessagingService, Sender, SenderKind
 from router.subjects import NAME
 
 DEFAULT_FILE = "pointsman.toml"
@@ -63,7 +64,14 @@ def _zone(value: str) -> str:
     return value
 
 
+def _word(value: str) -> str:
+    if not (word := bare(value)):
+        raise ValueError("must have a letter or a digit: recipients' words are compared by these alone")
+    return word
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Word = Annotated[str, AfterValidator(_word)]
 
 
 class TlsSettings(Section):
@@ -293,6 +301,24 @@ class ConsentSettings(Section):
     """What a STOP reaches."""
 
     stop_scope: Literal["all", "channel", "sender"] = Field("all", description="what a STOP keyword or 21610 covers")
+    stop_words: tuple[Word, ...] = Field((), description="heard as STOP besides the usual ones, such as BAJA")
+    start_words: tuple[Word, ...] = Field((), description="heard as START besides the usual ones")
+    help_words: tuple[Word, ...] = Field((), description="heard as HELP besides the usual ones")
+
+    @property
+    def words(self) -> Mapping[str, Keyword]:
+        """All of them, bare."""
+        lists = {Keyword.STOP: self.stop_words, Keyword.START: self.start_words, Keyword.HELP: self.help_words}
+        return {word: keyword for keyword, words in lists.items() for word in words}
+
+    @model_validator(mode="after")
+    def _words_mean_one_thing(self) -> ConsentSettings:
+        words = [*self.stop_words, *self.start_words, *self.help_words]
+        if twice := sorted({word for word in words if words.count(word) > 1}):
+            raise ValueError(f"the word {twice[0]!r} is given twice")
+        if other := sorted(word for word, keyword in self.words.items() if KEYWORDS.get(word, keyword) is not keyword):
+            raise ValueError(f"the word {other[0]!r} means {KEYWORDS[other[0]].upper()} everywhere")
+        return self
 
 
 class InboundSettings(Section):

@@ -245,9 +245,15 @@ class Parts:
 
     @cached_property
     def inbound(self) -> Inbound:
-        settings = self.settings.inbound
         return Inbound(
-            self.js, self.senders.values(), self.consent_keeper, self.sessions, self.reach, settings, utc_now
+            js=self.js,
+            senders=self.senders.values(),
+            consent=self.consent_keeper,
+            sessions=self.sessions,
+            reach=self.reach,
+            settings=self.settings.inbound,
+            clock=utc_now,
+            words=self.settings.consent.words,
         )
 
     def webhooks(self, draining: Callable[[], bool]) -> WebhookApp:

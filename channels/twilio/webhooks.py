@@ -21,7 +21,7 @@ from twilio.twiml.messaging_response import MessagingResponse
 
 from channels.address import AddressError, is_e164, parse_handle, parse_phone
 from channels.errors import ChannelConfigError, PayloadError, SignatureError
-from channels.keywords import keyword_in
+from channels.keywords import carrier_keyword, keyword_in, keyword_on_button
 from channels.model import (
     MMS,
     SMS,
@@ -314,7 +314,10 @@ def _degrees(fields: Fields, name: str, limit: int) -> float:
 def _keyword(fields: Fields) -> Keyword | None:
     """Twilio's own finding wins: with Advanced Opt-Out the words are the account's."""
     named = fields.get("OptOutType", "").lower()
-    return Keyword(named) if named in set(Keyword) else keyword_in(fields.get("Body", ""))
+    if named in set(Keyword):
+        return Keyword(named)
+    body = fields.get("Body", "")
+    return keyword_on_button(body) if _button(fields) else keyword_in(body)
 
 
 def _answered_by_twilio(fields: Fields, channel: ChannelName) -> bool:
@@ -324,4 +327,6 @@ def _answered_by_twilio(fields: Fields, channel: ChannelName) -> bool:
     """
     if fields.get("OptOutType"):
         return True
+    if carrier_keyword(fields.get("Body", "")) is None:
+        return False  # "Stop." is a stop to us; that Twilio takes it for one is nowhere promised
     return channel in (SMS, MMS) and (bool(fields.get("MessagingServiceSid")) or is_e164(fields.get("To", "")))

@@ -96,12 +96,49 @@ async def test_an_sms_opens_no_session(harness: Harness) -> None:
 
 @pytest.mark.parametrize(
     ("text", "keyword"),
-    [("STOP", "stop"), (" unsubscribe ", "stop"), ("Start", "start"), ("help", "help"), ("stop it", None)],
+    [
+        ("STOP", "stop"),
+        (" unsubscribe ", "stop"),
+        ("Stop.", "stop"),
+        ("opt out", "stop"),
+        ("Start", "start"),
+        ("help", "help"),
+        ("stop it", None),
+    ],
 )
 async def test_keywords_are_named(harness: Harness, text: str, keyword: str | None) -> None:
     await harness.receive(US, US_SENDER, text)
 
     assert (await _event(harness))["keyword"] == keyword
+
+
+async def test_a_button_that_says_cancel_is_no_stop(harness: Harness) -> None:
+    pressed = ButtonPress(text="Cancel", payload="cancel-appointment-17")
+    await harness.receive(WHATSAPP + IN, WHATSAPP + WA_SENDER, "Cancel", button=pressed)
+    body = await _event(harness)
+    assert (body["keyword"], body["button"]["payload"]) == (None, "cancel-appointment-17")
+
+    await harness.publish("n-1", IN)
+
+    assert (await harness.wait_for("n-1", "routed")).body["channel"] == "whatsapp"
+
+
+async def test_words_of_the_configuration_stop_and_start(start: Start) -> None:
+    harness = await start(consent={"stop_words": ["BAJA", "No más"], "start_words": ["Sí"]})
+
+    async def wrote(text: str, **fields: Any) -> str | None:
+        answer = await harness.receive(WHATSAPP + IN, WHATSAPP + WA_SENDER, text, **fields)
+        await until(lambda: harness.inbound[-1].body["message_id"] == answer.message_sid)
+        keyword: str | None = harness.inbound[-1].body["keyword"]
+        assert bool("Message" in answer.body) is (keyword is not None)
+        return keyword
+
+    typed = {text: await wrote(text) for text in ("¡Baja!", "no  más.", "sí", "más", "bajar")}
+    assert typed == {"¡Baja!": "stop", "no  más.": "stop", "sí": "start", "más": None, "bajar": None}
+    pressed = {word: await wrote(word, button=ButtonPress(text=word, payload="1")) for word in ("Sí", "Baja")}
+    assert pressed == {"Sí": None, "Baja": "stop"}
+    await harness.publish("n-1", IN)
+    assert (await harness.wait_for("n-1", "suppressed")).body["reason"] == "opted_out"
 
 
 @pytest.mark.parametrize(("text", "part"), [("STOP", "no more messages"), ("START", "again"), ("HELP", "Reply STOP")])

@@ -9,7 +9,7 @@ import re
 from collections import OrderedDict
 from zlib import crc32
 
-from channels.keywords import keyword_in
+from channels.keywords import carrier_keyword
 from channels.model import Keyword
 from channels.twilio.simulator.content import CONTENT_SID, ContentTemplate
 from channels.twilio.simulator.messages import WHATSAPP_PREFIX
@@ -106,7 +106,7 @@ class World:
         """
         if to.startswith(WHATSAPP_PREFIX) or (_SHORT_CODE.fullmatch(to) and self.service_of(to) is None):
             return None
-        keyword = keyword_in(text)
+        keyword = carrier_keyword(text)
         if keyword in (Keyword.STOP, Keyword.START):
             self.set_opt_out(to, from_, keyword is Keyword.STOP)
         return keyword

@@ -370,11 +370,37 @@ def test_who_wrote(fields: dict[str, str], recipient: Handle | PhoneNumber) -> N
         ({**WHATSAPP_FIELDS, "Body": "stop"}, Keyword.STOP, False),
         ({**WHATSAPP_FIELDS, "Body": "stop", "OptOutType": "STOP"}, Keyword.STOP, True),
         ({**WHATSAPP_FIELDS, "Body": "x", "OptOutType": "PAUSE"}, None, False),
+        ({**SMS_FIELDS, "Body": "Stop."}, Keyword.STOP, False),  # Twilio may have passed over it: we answer
+        ({**SMS_FIELDS, "Body": "opt out"}, Keyword.STOP, False),
     ],
 )
 def test_keywords_and_who_answers_them(fields: dict[str, str], keyword: Keyword | None, handled: bool) -> None:
     message = webhooks().inbound(a_request(fields))
     assert (message.keyword, message.handled_by_provider) == (keyword, handled)
+
+
+# Twilio puts the button's words into Body as well.
+@pytest.mark.parametrize(
+    ("words", "payload", "keyword"),
+    [
+        ("Cancel", "cancel-appointment-17", None),
+        ("Yes", "confirm-17", None),
+        ("End", "", None),
+        ("Info", "more", None),
+        ("Reschedule", "STOP", None),  # the payload is the service's word, not the recipient's
+        ("Stop", "stop-offers", Keyword.STOP),
+        ("Unsubscribe", "", Keyword.STOP),
+        ("Opt out", "", Keyword.STOP),
+        ("START", "", Keyword.START),
+        ("Help", "", Keyword.HELP),
+    ],
+)
+def test_a_pressed_button_is_a_keyword_only_where_it_is_unmistakable(
+    words: str, payload: str, keyword: Keyword | None
+) -> None:
+    pressed = {"Body": words, "ButtonText": words, "ButtonPayload": payload}
+    assert webhooks().inbound(a_request({**WHATSAPP_FIELDS, **pressed})).keyword == keyword
+    assert webhooks().inbound(a_request({**WHATSAPP_FIELDS, **pressed, "OptOutType": "STOP"})).keyword == Keyword.STOP
 
 
 @pytest.mark.parametrize(
