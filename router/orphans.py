@@ -16,7 +16,6 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
@@ -97,19 +96,10 @@ class Orphans:
     async def _waiting(self) -> Mapping[str, int]:
         """Sender -> messages that wait or are being handled, from what the server knows of the lanes' consumers."""
         count: dict[str, int] = {}
-        for info in await self._consumers():
+        for info in await topology.listed(self.js, subjects.OUTBOX):
             if found := _CONSUMER.fullmatch(info["name"]):
                 count[found[1]] = count.get(found[1], 0) + info["num_pending"] + info["num_ack_pending"]
         return count
-
-    async def _consumers(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = []
-        while True:
-            page = await self.js.api(f"CONSUMER.LIST.{subjects.OUTBOX}", {"offset": len(listed)})
-            found = page.get("consumers") or []
-            listed += found
-            if not found or len(listed) >= page["total"]:
-                return listed
 
     async def _adopt(self, sender: str) -> None:
         log.warning("orphans.adopted", sender=sender, why="the configuration no longer has this sender")

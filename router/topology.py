@@ -166,6 +166,17 @@ async def has_consumer(js: JetStream, stream: str, name: str) -> bool:
     return True
 
 
+async def listed(js: JetStream, stream: str) -> list[dict[str, Any]]:
+    """Every consumer of a stream, as the server tells of it: 256 to a page."""
+    found: list[dict[str, Any]] = []
+    while True:
+        page = await js.api(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
+        rows = page.get("consumers") or []
+        found += rows
+        if not rows or len(found) >= page["total"]:
+            return found
+
+
 def _consumer(name: str, ack_wait: float, filters: tuple[str, ...], *, max_ack_pending: int = 1_000) -> dict[str, Any]:
     config: dict[str, Any] = {
         "durable_name": name,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from channels.model import Lane
-from router import subjects
+from router import subjects, topology
 from router.clock import Clock, parse_time, utc_now
 from router.deadletters import DeadLetters
 from router.jetstream import JetStream, StoreError
@@ -31,8 +31,16 @@ _FRESH = 5.0  #: seconds that a reading serves
 _PATIENCE = 2.0  #: seconds that it may take
 _RECOUNT = 30.0  #: seconds between counts of dead letters, which read what was done about each
 _BEHIND = 10**9
-#: Durable consumers of one stream that are shown; subscribers make theirs as they like.
+#: Durable consumers of one stream that are shown beside the router's own; subscribers make theirs as they like.
 _CONSUMERS = 200
+_OURS = {
+    *(topology.intake(lane) for lane in Lane),
+    topology.STRAYS,
+    topology.FOLLOW_UP,
+    topology.STUCK,
+    topology.RETURNS,
+    topology.WAKE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +139,12 @@ class Backlog:
         return await stream_state(self._js, name)
 
     async def _consumers(self, stream: str) -> list[ConsumerState]:
-        answer = await self._js.api(f"CONSUMER.LIST.{stream}", {"offset": 0})
-        return [_consumer(stream, row) for row in answer.get("consumers") or [] if _is_durable(row)][:_CONSUMERS]
+        """The router's own, all of them, and of the others as many as are shown."""
+        found = [_consumer(stream, row) for row in await topology.listed(self._js, stream) if _is_durable(row)]
+        if stream == subjects.OUTBOX:  # nobody else reads it
+            return found
+        others = [each for each in found if each.name not in _OURS]
+        return [each for each in found if each.name in _OURS] + others[:_CONSUMERS]
 
     def _places(self, consumers: Sequence[ConsumerState]) -> list[tuple[str, Lane, int]]:
         waiting = {each.name: each.pending + each.unsettled for each in consumers if each.stream == subjects.OUTBOX}

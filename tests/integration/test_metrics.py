@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from channels.model import Lane
 from channels.testing import PATIENCE, until
+from router import subjects, topology
+from router.jetstream import JetStream
 from tests.integration.conftest import Start
 from tests.integration.harness import JM, US, Harness
 
@@ -72,6 +76,34 @@ async def test_what_waits_shows_with_its_age(start: Start) -> None:
     assert value(samples, "pointsman_stream_messages", stream="NOTIFICATIONS") == 3
     assert value(samples, "pointsman_backlog_read") == 1
     assert value(samples, "pointsman_nats_connected") == 1
+
+
+async def test_what_waits_shows_behind_a_hundred_senders_and_any_number_of_subscribers(start: Start) -> None:
+    """The server lists 256 consumers at a time, by name, and each sender has three."""
+    slow = [{"name": "wa", "kind": "whatsapp", "channels": ["whatsapp"], "from": "+14155238886", "rate": 0.001}]
+    harness = await start(senders=slow)
+    others = [
+        (subjects.OUTBOX, topology.dispatching(f"a{number:03}", lane, 30)) for number in range(100) for lane in Lane
+    ]
+    others += [
+        ("DELIVERIES", {"durable_name": f"a{number:03}", "ack_policy": "explicit", "filter_subject": "deliveries.a.>"})
+        for number in range(300)
+    ]
+    js = JetStream(harness.client, timeout=5)
+    await js.start()
+    for each in others:
+        await topology.ensure_consumer(js, *each)
+    await js.stop()
+    for number in range(3):
+        await harness.publish(f"w-{number}", JM, content={"template": {"name": "order_shipped"}})
+        await harness.wait_for(f"w-{number}", "routed")
+    await until_settled(harness, "NOTIFICATIONS", "intake-normal")
+    samples = await scrape(harness)
+    assert value(samples, "pointsman_queue_messages", sender="wa", lane="normal") >= 2
+    assert value(samples, "pointsman_queue_oldest_seconds", sender="wa", lane="normal") > 0
+    shown = [dict(labels)["consumer"] for name, labels in samples if name == "pointsman_consumer_pending"]
+    assert {"follow-up", "stuck", "wake", "intake-normal", "dispatch-a099-bulk", "dispatch-wa-bulk"} <= set(shown)
+    assert len([name for name in shown if re.fullmatch(r"a\d+", name)]) == 200
 
 
 async def test_open_dead_letters_are_counted(harness: Harness) -> None:
