@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 _LOGIN = Path(__file__).with_name("login.html")
 _FORM = 4096  #: bytes of a login form
+#: What stays as it is where somebody is led to; the rest is written as bytes.
+_OF_A_TARGET = "/?&=#%:;,+@!~*()'$"
 _FOREIGN = WebhookReply(403, "text/plain", b"asked by another site\n")
 _NOBODY = WebhookReply(401, "text/plain", b"log in first\n")
 #: Vue compiles its templates in the browser, which needs 'unsafe-eval'; nothing is loaded from anywhere else.
@@ -138,8 +140,12 @@ async def _served(site: ASGIApp, scope: Scope, receive: Receive, send: Send) -> 
 
 
 def _inside(target: str) -> str:
-    """A path of ours: what begins with two slashes, of either kind, is another host."""
-    return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"
+    """A path of ours: what begins with two slashes is another host.
+
+    To a browser a backslash is a slash, and it leaves tabs and line breaks out: neither is in any path of ours.
+    """
+    own = target.startswith("/") and not target.startswith("//")
+    return target if own and "\\" not in target and target.isprintable() else "/"
 
 
 def _cookie(headers: Mapping[str, str]) -> str | None:
@@ -181,7 +187,7 @@ async def _refuse(scope: Scope, send: Send, reply: WebhookReply) -> None:
 
 
 async def _redirect(send: Send, target: str, *headers: tuple[bytes, bytes]) -> None:
-    await _answer(send, 303, b"", [(b"location", target.encode()), *headers])
+    await _answer(send, 303, b"", [(b"location", quote(target, safe=_OF_A_TARGET).encode()), *headers])
 
 
 async def _page(send: Send, status: int, page: str) -> None:

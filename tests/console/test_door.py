@@ -100,10 +100,23 @@ async def test_a_token_opens_and_the_cookie_is_kept_from_scripts_and_other_sites
     assert (inside.body, house.site.visitors) == ("inside", ["ada"])
 
 
-@pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "https://evil.example", ""])
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("//evil.example", "/\\evil.example", "https://evil.example", "", "evil.example", "javascript:alert(1)"),
+        # Browsers leave these out, and read backslashes as slashes.
+        *("/\t/evil.example", "/\t\\evil.example", "/\r\n/evil.example", "\t//evil.example", "/\n", "/queues\r\nx: y"),
+        *("/\x00/evil.example", "/\x7f/evil.example", "/\x85/evil.example", "/queues/..\\..\\evil.example"),
+    ],
+)
 async def test_nobody_is_led_to_another_site(target: str) -> None:
     answer = await House().log_in("a" * 20, "/login?" + urlencode({"next": target}))
     assert answer.headers["location"] == "/"
+
+
+async def test_what_is_no_ascii_is_led_to_as_it_would_be_written() -> None:
+    answer = await House().log_in("a" * 20, "/login?" + urlencode({"next": "/queues/käse 1?a=b&c=%41#d"}))
+    assert answer.headers["location"] == "/queues/k%C3%A4se%201?a=b&c=%41#d"
 
 
 async def test_a_wrong_token_is_refused_and_many_of_them_close_the_door() -> None:

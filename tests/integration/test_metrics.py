@@ -13,6 +13,7 @@ from channels.model import Lane
 from channels.testing import PATIENCE, until
 from router import subjects, topology
 from router.jetstream import JetStream
+from router.metrics import Counted
 from tests.integration.conftest import Start
 from tests.integration.harness import JM, US, Harness
 
@@ -113,7 +114,8 @@ async def test_open_dead_letters_are_counted(harness: Harness) -> None:
     assert value(await scrape(harness), "pointsman_dead_letters_open") == 1
 
 
-async def test_metrics_can_be_switched_off(start: Start) -> None:
+async def test_metrics_can_be_switched_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counted, "on", True)  # put back in the end: it is of the process
     harness = await start(telemetry={"metrics": False})
 
     async with harness.http.get(harness.routers[0].admin_url + "/metrics") as response:
