@@ -20,6 +20,7 @@ pytestmark = pytest.mark.nats
 
 SERVICE = "MG" + "0" * 31 + "1"
 TOLL_FREE = {"name": "free", "kind": "toll-free", "channels": ["sms"], "from": "+18005550100", "countries": ["US"]}
+SHORT = {"name": "short", "kind": "short-code", "channels": ["sms"], "from": "894546", "countries": ["US"]}
 POOL = {"name": "pool", "kind": "messaging-service", "channels": ["sms"], "messaging_service_sid": SERVICE}
 
 
@@ -34,12 +35,23 @@ def levels(findings: Mapping[str, Finding], level: Level) -> set[str]:
 
 async def test_a_whole_pointsman_has_nothing_that_fails(start: Start) -> None:
     harness = await start()
-    findings = await found(harness, senders=[*SENDERS, TOLL_FREE, POOL])
+    given = harness.simulator.settings
+    with_overrides = given.model_copy(update={"inbound_url": f"{given.inbound_url}#rc=5&rp=all"})
+    harness.simulator.settings = with_overrides
+    await harness.simulator.reset()
+    findings = await found(harness, senders=[*SENDERS, TOLL_FREE, SHORT, POOL])
     assert levels(findings, Level.FAILURE) == set()
     assert {
         *("configuration", "senders", "policy", "nats: version", "nats: JetStream", "nats: streams", "clock"),
         *("twilio: account", "twilio: sender us: campaign", "twilio: sender free: verification"),
         *("twilio: sender pool: service", "twilio: sender wa: WhatsApp", "twilio: webhooks: round trip"),
+        *(
+            "twilio: sender us: inbound webhook",
+            "twilio: sender pool: inbound webhook",
+            "twilio: sender pool: campaign",
+        ),
+        *("twilio: sender short: short code", "twilio: sender short: inbound webhook"),
+        *("twilio: sender wa: inbound webhook", "twilio: geo permissions: US"),
         "template order_shipped (en)",
     } <= levels(findings, Level.OK)
     assert all(finding.todo for finding in findings.values() if finding.level is not Level.OK)

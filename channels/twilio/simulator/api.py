@@ -67,11 +67,19 @@ class Api:
         owns = self._owns
         return {
             ("GET", f"{account}/IncomingPhoneNumbers.json"): self._owning(lambda asked, _: owns.numbers(asked.query)),
+            ("GET", f"{account}/SMS/ShortCodes.json"): self._owning(lambda asked, _: owns.short_codes(asked.query)),
+            ("GET", f"{account}/Applications/*.json"): self._owning(lambda _, sid: _found(owns.application(sid))),
             ("GET", "/v1/Services"): self._owning(lambda _asked, _sid: owns.services()),
             ("GET", "/v1/Services/*"): self._owning(lambda _, sid: owns.service(sid)),
             ("GET", "/v1/Services/*/PhoneNumbers"): self._owning(lambda _, sid: owns.numbers_of(sid)),
+            ("GET", "/v1/Services/*/ShortCodes"): self._owning(lambda _, sid: owns.short_codes_of(sid)),
+            ("GET", "/v1/Services/*/AlphaSenders"): self._owning(lambda _, sid: owns.alpha_senders_of(sid)),
+            ("GET", "/v1/Services/*/ChannelSenders"): self._owning(lambda _, sid: owns.channel_senders_of(sid)),
             ("GET", "/v1/Services/*/Compliance/Usa2p"): self._owning(lambda _, sid: owns.campaigns(sid)),
             ("GET", "/v1/Tollfree/Verifications"): self._owning(lambda asked, _: owns.verifications(asked.query)),
+            ("GET", "/v1/Messaging/GeoPermissions"): self._owning(
+                lambda asked, _: _found(owns.geo_permissions(asked.query))
+            ),
             ("GET", "/v2/Channels/Senders"): self._owning(lambda _asked, _sid: owns.whatsapp_senders()),
         }
 
@@ -247,6 +255,12 @@ class Api:
         if template is None:
             raise Refusal(20404)
         return template
+
+
+def _found(resource: dict[str, Any] | None) -> dict[str, Any]:
+    if resource is None:
+        raise Refusal(20404)
+    return resource
 
 
 def _authorizations(core: Core) -> list[str]:

@@ -46,6 +46,7 @@ class HookRequest:
     fields: Fields
     token: str  #: I-Twilio-Idempotency-Token: the same for every repetition
     shard: int = 0  #: requests of one message share it, so that they stay in order
+    method: str = "POST"  #: or "GET", with the fields in the query
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,10 @@ class HookAnswer:
     body: str = ""
 
 
-def hook_request(url: str, fields: Fields, token: str, shard: int = 0) -> HookRequest:
+def hook_request(url: str, fields: Fields, token: str, shard: int = 0, method: str = "POST") -> HookRequest:
     """A request to `url`, whose fragment says how to connect and to retry."""
     bare, _, fragment = url.partition("#")
-    return HookRequest(bare, overrides_of(fragment), fields, token, shard)
+    return HookRequest(bare, overrides_of(fragment), fields, token, shard, method)
 
 
 @lru_cache(maxsize=256)
@@ -127,14 +128,17 @@ class HookClient:
     async def post(self, request: HookRequest) -> HookAnswer:
         """Send it once."""
         assert self._session is not None
-        fields = dict(request.fields)
+        url, fields = request.url, dict(request.fields)
+        if request.method == "GET":
+            url, fields = f"{url}{'&' if '?' in url else '?'}{urlencode(fields)}", {}
         headers = {
-            "X-Twilio-Signature": str(self._validator.compute_signature(request.url, fields)),
+            "X-Twilio-Signature": str(self._validator.compute_signature(url, fields)),
             "I-Twilio-Idempotency-Token": request.token,
         }
         try:
-            async with self._session.post(
-                URL(request.url, encoded=True),
+            async with self._session.request(
+                request.method,
+                URL(url, encoded=True),
                 data=urlencode(fields).encode(),
                 headers=headers,
                 timeout=request.overrides.timeout,

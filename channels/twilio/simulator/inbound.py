@@ -127,12 +127,12 @@ class Inbox:
 
     async def _post(self, inbound: Inbound, message: TwilioMessage, keyword: Keyword | None) -> HookAnswer:
         settings = self._core.settings
-        url = settings.inbound_urls.get(inbound.to, settings.inbound_url)
+        url = self._world.inbound_url(inbound.to)
         if url is None:
             return HookAnswer(None)
         opt_out = keyword if settings.advanced_opt_out else None
         fields = inbound_fields(inbound, message, settings.account_sid, opt_out)
-        request = hook_request(url, tuple(fields.items()), self._core.new_sid(""))
+        request = hook_request(url, tuple(fields.items()), self._core.new_sid(""), method=settings.inbound_method)
         return await self._client.post_with_retries(request)
 
 

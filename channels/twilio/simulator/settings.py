@@ -6,6 +6,7 @@ Durations are in seconds, rates per second.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -43,6 +44,11 @@ class SimulatorSettings(BaseModel):
 
     inbound_url: str | None = None  #: where inbound messages go; None: nowhere
     inbound_urls: Mapping[str, str] = Field(default_factory=dict)  #: the same, for one sender
+    #: The same, for the TwiML application that a number names instead of a webhook of its own.
+    applications: Mapping[str, str] = Field(default_factory=dict)
+    #: The same, for a Messaging Service; one that is not named leaves it to its numbers.
+    service_urls: Mapping[str, str | None] = Field(default_factory=dict)
+    inbound_method: Literal["POST", "GET"] = "POST"  #: how an inbound webhook is called
 
     owned: frozenset[str] | None = None  #: senders of this account, as `From` writes them; None: every valid one
     services: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)  #: Messaging Service SID -> its senders
@@ -50,6 +56,7 @@ class SimulatorSettings(BaseModel):
     default_pool: tuple[str, ...] = ("+15017122661", "whatsapp:+15017122661")
     templates: tuple[ContentTemplate, ...] = ()  #: none: every well-formed ContentSid is an approved template
     blocked_countries: frozenset[str] = frozenset()  #: geo permissions that are off, ISO 3166-1 alpha-2
+    shows_geo_permissions: bool = True  #: False: to these credentials the API does not, and answers 404
     campaign_status: str = "VERIFIED"  #: of every A2P 10DLC campaign
     toll_free_status: str = "TWILIO_APPROVED"  #: of every toll-free verification
     advanced_opt_out: bool = False  #: inbound keywords carry OptOutType

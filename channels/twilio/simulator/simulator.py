@@ -186,7 +186,7 @@ class Simulator:
 
 def _with_star(path: str) -> tuple[str, str]:
     """A path with its SID replaced, and the SID: the segment after its collection."""
-    for collection in ("/Messages/", "/v1/Content/", "/v1/Services/"):
+    for collection in ("/Messages/", "/Applications/", "/v1/Content/", "/v1/Services/"):
         head, found, tail = path.partition(collection)
         if found:
             sid = tail.partition("/")[0].removesuffix(".json")

@@ -18,7 +18,7 @@ from channels.twilio.simulator.settings import SimulatorSettings
 #: From the last message of the recipient: https://www.twilio.com/docs/whatsapp/key-concepts#the-24-hour-window
 WINDOW_SECONDS = 24 * 3600
 MAX_WINDOWS = 1_000_000
-_SHORT_CODE = re.compile(r"\d{3,8}")
+SHORT_CODE = re.compile(r"\d{3,8}")
 
 
 class SenderQueues:
@@ -74,6 +74,14 @@ class World:
         """The Messaging Service whose pool this sender is in."""
         return self._service_of.get(sender)
 
+    def inbound_url(self, sender: str) -> str | None:
+        """Where what is written to this sender goes; None: nowhere."""
+        settings = self.settings
+        service = self.service_of(sender)
+        if service is not None and service in settings.service_urls:
+            return settings.service_urls[service]
+        return settings.applications.get(sender) or settings.inbound_urls.get(sender, settings.inbound_url)
+
     def knows_service(self, sid: str) -> bool:
         """Whether the account has this service; without any configured it has every one."""
         return not self.settings.services or sid in self.settings.services
@@ -104,7 +112,7 @@ class World:
 
         WhatsApp and stand-alone short codes handle none: https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
         """
-        if to.startswith(WHATSAPP_PREFIX) or (_SHORT_CODE.fullmatch(to) and self.service_of(to) is None):
+        if to.startswith(WHATSAPP_PREFIX) or (SHORT_CODE.fullmatch(to) and self.service_of(to) is None):
             return None
         keyword = carrier_keyword(text)
         if keyword in (Keyword.STOP, Keyword.START):

@@ -180,3 +180,26 @@ async def test_a_request_that_cannot_be_read_names_the_field(start: Start, body:
     answer = await api.control("inbound", body)
     assert answer.status == 400
     assert [error.split(":")[0] for error in answer.json["errors"]] == [field]
+
+
+async def test_a_service_answers_for_its_numbers_and_an_application_for_its_own(start: Start, webhook: Webhook) -> None:
+    api = await start(
+        inbound_url=f"{webhook.url}/own",
+        services={SERVICE: (SENDER,)},
+        service_urls={SERVICE: f"{webhook.url}/service"},
+        applications={WA_SENDER: f"{webhook.url}/application"},
+    )
+    for to in (SENDER, WA_SENDER):
+        await api.simulator.receive(Inbound(from_=US, to=to, body="hi"))
+    assert [hook.path_qs for hook in webhook.hooks] == ["/service", "/application"]
+
+
+async def test_an_inbound_webhook_called_by_get_has_its_fields_in_the_query_and_is_signed_with_them(
+    start: Start, webhook: Webhook
+) -> None:
+    api = await start(inbound_url=f"{webhook.url}/in?a=1", inbound_method="GET")
+    await api.simulator.receive(Inbound(from_=US, to=SENDER, body="hi"))
+    [hook] = webhook.hooks
+    assert hook.path_qs.startswith("/in?a=1&")
+    assert "Body=hi" in hook.path_qs
+    assert webhook.is_signed(hook, api.simulator.settings.auth_token)
