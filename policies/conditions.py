@@ -15,7 +15,7 @@ from channels.model import SenderKind
 from policies import document as doc
 from policies.senders import ByCountry, kind_table
 from policies.situation import Situation, recipient_zones
-from policies.templates import ChosenTemplate, TemplateLanguages, chosen_template, matches
+from policies.templates import ChosenTemplate, Templates, matches
 from policies.world import World
 from policies.zones import is_inside
 
@@ -38,11 +38,11 @@ class Vocabulary:
     """What conditions need to know of the document and the configuration."""
 
     document: doc.PolicyDocument
-    templates: Mapping[str, TemplateLanguages]
+    templates: Templates
     kinds: ByCountry[frozenset[SenderKind]]
 
     @classmethod
-    def of(cls, document: doc.PolicyDocument, world: World, templates: Mapping[str, TemplateLanguages]) -> Vocabulary:
+    def of(cls, document: doc.PolicyDocument, world: World, templates: Templates) -> Vocabulary:
         """Of a policy that is being compiled."""
         return cls(document, templates, kind_table(world.senders))
 
@@ -73,7 +73,7 @@ class Vocabulary:
                 return _plain(key, value, value)
 
     def _language(self, wanted: tuple[str, ...]) -> Condition:
-        known = {language for template in self.templates.values() for language in template.languages}
+        known = self.templates.languages
         fitting = frozenset(language for language in known if any(matches(language, asked) for asked in wanted))
 
         def read(situation: Situation) -> str | None:
@@ -96,7 +96,7 @@ class Vocabulary:
     def _chosen(self, situation: Situation) -> ChosenTemplate | None:
         request = situation.request.template
         usual = self.document.languages.get(situation.country or "")
-        return chosen_template(request, self.templates, usual) if request else None
+        return self.templates.choose(request, usual) if request else None
 
     def _sender_kind(self, wanted: tuple[SenderKind, ...]) -> Condition:
         names = " or ".join(wanted)

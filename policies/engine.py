@@ -20,7 +20,7 @@ from policies.routes import Routes, compile_route
 from policies.senders import sender_table
 from policies.situation import Situation, as_facts, situation
 from policies.steps import Option
-from policies.templates import TemplateLanguages, texts_of
+from policies.templates import TemplateLanguages, Templates, texts_of
 from policies.world import World
 
 
@@ -62,13 +62,13 @@ def compile_policy(document: PolicyDocument, world: World, switches: Iterable[Pa
     """Work out everything that does not depend on a request; `switches` are the pauses that operators laid over it."""
     switches = tuple(switches)
     pauses = Pauses.of(document.guards.paused, switches)
-    templates = _templates(world, approval=True)
+    templates = Templates(world.templates.values())
     options = {channel: _option(channel, document, world, pauses) for channel in world.channels}
     vocabulary = Vocabulary.of(document, world, templates)
     sessions = {channel for channel, capabilities in world.channels.items() if capabilities.needs_session}
     return Policy(
         version=document.version + mark_of(switches),
-        guards=compile_guards(document, world.templates, pauses),
+        guards=compile_guards(document, templates, pauses),
         routes=Routes(tuple(compile_route(each, vocabulary, options, world.senders) for each in document.routes)),
         options=options,
         session_senders=frozenset(sender.name for sender in world.senders if sender.channels & sessions),
@@ -115,16 +115,12 @@ def _option(
         channel=channel,
         capabilities=capabilities,
         senders=sender_table(world.senders, channel),
-        templates=_templates(world, approval=capabilities.approves_templates),
+        templates=Templates(world.templates.values(), approval=capabilities.approves_templates),
         texts=_texts(world) if capabilities.text and not capabilities.needs_session else {},
         languages=document.languages,
         pauses=pauses.of_one(Kind.CHANNEL, channel),
         max_segments=segments.max if segments else None,
     )
-
-
-def _templates(world: World, *, approval: bool) -> Mapping[str, TemplateLanguages]:
-    return {name: TemplateLanguages(entry, approval=approval) for name, entry in world.templates.items()}
 
 
 def _texts(world: World) -> Mapping[str, TemplateLanguages]:

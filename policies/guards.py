@@ -6,7 +6,7 @@ may override to what only delays. A guard that stops gives the outcome; every gu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from channels.model import Category
@@ -15,22 +15,19 @@ from policies.document import Action, CountryGuard, FrequencyCap, PolicyDocument
 from policies.model import Deferred, Outcome, Rejected, Suppressed, TraceEntry
 from policies.pauses import Pauses
 from policies.situation import Situation, covers_all, recipient_zones, stopping_scope
-from policies.templates import variables_fault
-from policies.world import TemplateEntry
+from policies.templates import Templates, variables_fault
 from policies.zones import open_in_all
 
 Checked = tuple[TraceEntry, Outcome | None]
 Guard = Callable[[Situation], Checked]
 
 
-def compile_guards(
-    document: PolicyDocument, templates: Mapping[str, TemplateEntry], pauses: Pauses
-) -> tuple[Guard, ...]:
+def compile_guards(document: PolicyDocument, templates: Templates, pauses: Pauses) -> tuple[Guard, ...]:
     """All guards in the order in which they are asked; those that there is nothing for are left out."""
     return tuple(_guards(document, templates, pauses))
 
 
-def _guards(document: PolicyDocument, templates: Mapping[str, TemplateEntry], pauses: Pauses) -> Iterator[Guard]:
+def _guards(document: PolicyDocument, templates: Templates, pauses: Pauses) -> Iterator[Guard]:
     guards = document.guards
     yield suppression
     yield expiry
@@ -156,7 +153,7 @@ def opt_in(situation: Situation) -> Checked:
     return _stop(rule, f"{what} needs an opt-in and none is on record", Suppressed(Reason.NO_CONSENT))
 
 
-def template(templates: Mapping[str, TemplateEntry]) -> Guard:
+def template(templates: Templates) -> Guard:
     """What the provider would refuse is refused here, by name, before anything waits for its time."""
     rule = "guard.template"
 
@@ -164,7 +161,7 @@ def template(templates: Mapping[str, TemplateEntry]) -> Guard:
         request = situation.request.template
         if request is None:
             return _NO_TEMPLATE
-        entry = templates.get(request.name) if request.name is not None else None
+        entry = templates.entry(request)
         if entry is None and request.content_sid is None:
             because = f"content.template.name: no template '{request.name}' is configured under [templates]"
             return _stop(rule, because, Rejected(Reason.TEMPLATE_UNKNOWN, because))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, lru_cache
 
-from channels.model import MMS, SMS, WHATSAPP, ChannelCapabilities, ChannelName, Form
+from channels.model import MMS, SMS, WHATSAPP, Category, ChannelCapabilities, ChannelName, Form
 from channels.reasons import Reason
 from policies.content import filled, segments_of, text_with_links
 from policies.guards import at
@@ -19,7 +19,8 @@ from policies.model import Step
 from policies.pauses import Pause, first
 from policies.senders import US_AND_CANADA, Candidate, Row, SenderTable
 from policies.situation import Situation
-from policies.templates import TemplateLanguages, chosen_template
+from policies.templates import TemplateLanguages, Templates
+from policies.world import TemplateEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Option:
     channel: ChannelName
     capabilities: ChannelCapabilities
     senders: SenderTable
-    templates: Mapping[str, TemplateLanguages]
+    templates: Templates
     texts: Mapping[str, TemplateLanguages]  #: what stands for templates on this channel, by the template's name
     languages: Mapping[str, str]  #: country -> its usual language
     pauses: tuple[Pause, ...]  #: of this channel
@@ -173,10 +174,11 @@ def _text(option: Option, situation: Situation, senders: tuple[Candidate, ...]) 
 def _in_place_of_template(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
     """The text that the configuration has for a template."""
     request = situation.request.template
-    texts = option.texts.get(request.name or "") if request else None
+    entry = option.templates.entry(request) if request else None
+    texts = option.texts.get(entry.name) if entry else None
     if request is None or texts is None or option.channel == MMS:
         return _NO_TEXT
-    chosen = texts.choose(request.language, option.languages.get(situation.country or ""))
+    chosen = texts.choose(option.templates.language_asked(request), option.languages.get(situation.country or ""))
     if chosen is None:
         return _NO_TEXT
     why = f"the text of {chosen.because}"
@@ -206,15 +208,16 @@ def _link(option: Option, situation: Situation, senders: tuple[Candidate, ...]) 
 
 
 def _template(option: Option, situation: Situation, senders: tuple[Candidate, ...]) -> Step | Obstacle:
-    if situation.request.template is None:
+    request = situation.request.template
+    if request is None:
         return _NO_TEMPLATE
     if not option.capabilities.template:
         return Obstacle(Reason.NO_ROUTE, f"{option.channel} carries no templates")
     usual = option.languages.get(situation.country or "")
-    chosen = chosen_template(situation.request.template, option.templates, usual)
+    chosen = option.templates.choose(request, usual)
     if chosen is None:
-        return Obstacle(Reason.TEMPLATE_UNKNOWN, _missing(option, situation))
-    if option.channel == WHATSAPP and (obstacle := _not_on_whatsapp(option, situation)):
+        return Obstacle(Reason.TEMPLATE_UNKNOWN, option.templates.missing(request))
+    if option.channel == WHATSAPP and (obstacle := _not_on_whatsapp(option.templates.entry(request), situation)):
         return obstacle
     sender = senders[0]
     why = "no session is open, so " if option.capabilities.needs_session and situation.session != "open" else ""
@@ -222,17 +225,13 @@ def _template(option: Option, situation: Situation, senders: tuple[Candidate, ..
     return _step(option.channel, Form.TEMPLATE, sender.name, chosen.what, chosen.language, because, sender.because)
 
 
-def _missing(option: Option, situation: Situation) -> str:
-    request = situation.request.template
-    languages = option.templates.get(request.name or "") if request else None
-    return languages.missing if languages else "the template is approved in no language"
+#: What a template must be, by the provider's categories, where the configuration does not know it.
+_MUST_BE: Mapping[str, str] = {Category.OTP: "authentication", Category.MARKETING: "marketing"}
 
 
-def _not_on_whatsapp(option: Option, situation: Situation) -> Obstacle | None:
+def _not_on_whatsapp(entry: TemplateEntry | None, situation: Situation) -> Obstacle | None:
     """What Meta does not deliver of its own templates."""
-    request = situation.request.template
-    entry = option.templates.get(request.name or "") if request else None
-    category = entry.category if entry else situation.category
+    category = entry.category if entry else _MUST_BE.get(situation.category)
     if category == "marketing" and situation.country == "US":
         # https://www.twilio.com/docs/api/errors/63049
         return Obstacle(Reason.NOT_ON_CHANNEL, "WhatsApp delivers no marketing templates in the United States")

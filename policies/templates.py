@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from policies.model import TemplateRequest
@@ -61,9 +61,8 @@ class TemplateLanguages:
     """One template's languages, prepared for lookup: with `approval` those that are approved, else all of them."""
 
     def __init__(self, entry: TemplateEntry, *, approval: bool = True) -> None:
-        self._name = entry.name
-        self.category = entry.category  #: the provider's
-        left_out = dict(entry.unapproved) if approval else {}
+        self.entry = entry
+        self._left_out = left_out = dict(entry.unapproved) if approval else {}
         self._approved = {language: sid for language, sid in entry.languages.items() if language not in left_out}
         said = ", ".join(f"{language} is {state}" for language, state in left_out.items())
         self._aside = f"; {said}" if said else ""
@@ -91,12 +90,23 @@ class TemplateLanguages:
             return None
         return self._chosen(first, "the first in its fallback order")
 
+    def choose_given(self, language: str) -> ChosenTemplate | None:
+        """The content of exactly this language, which was named by its content SID; None if that is not approved."""
+        if language not in self._approved:
+            return None
+        because = f"template '{self.entry.name}' in {language} (given by its content SID)"
+        return ChosenTemplate(self._approved[language], language, because)
+
+    def missing_given(self, language: str) -> str:
+        """Why `choose_given` finds nothing."""
+        return f"template '{self.entry.name}' in {language}, given by its content SID, is {self._left_out[language]}"
+
     def _nearest(self, wanted: str) -> str | None:
         normal, base = _normal(wanted), _base(wanted)
         return self._exact.get(normal) or self._exact.get(base) or self._by_base.get(base)
 
     def _chosen(self, language: str, how: str) -> ChosenTemplate:
-        because = f"template '{self._name}' in {language} ({how}{self._aside})"
+        because = f"template '{self.entry.name}' in {language} ({how}{self._aside})"
         return ChosenTemplate(self._approved[language], language, because)
 
 
@@ -105,14 +115,54 @@ def texts_of(entry: TemplateEntry) -> TemplateLanguages:
     return TemplateLanguages(replace(entry, languages=entry.text), approval=False)
 
 
-def chosen_template(
-    request: TemplateRequest, templates: Mapping[str, TemplateLanguages], usual: str | None
-) -> ChosenTemplate | None:
-    """What this request means, where `usual` is the language of the recipient's country; None: nothing approved."""
-    if request.content_sid is not None:
-        return ChosenTemplate(request.content_sid, None, "the template is given by its content SID")
-    languages = templates.get(request.name or "")
-    return languages.choose(request.language, usual) if languages else None
+class Templates:
+    """All configured templates, found by name or by the content SID of one of their languages.
+
+    With `approval` only what the provider approved can be chosen.
+    """
+
+    def __init__(self, entries: Iterable[TemplateEntry], *, approval: bool = True) -> None:
+        self._by_name = {entry.name: TemplateLanguages(entry, approval=approval) for entry in entries}
+        self._by_sid: dict[str, tuple[TemplateLanguages, str]] = {}
+        for template in self._by_name.values():
+            for language, sid in template.entry.languages.items():
+                self._by_sid.setdefault(sid, (template, language))
+
+    @property
+    def languages(self) -> Set[str]:
+        """All that can be chosen."""
+        return {language for template in self._by_name.values() for language in template.languages}
+
+    def entry(self, request: TemplateRequest) -> TemplateEntry | None:
+        """What the configuration says of it; None where it knows neither name nor SID."""
+        found, _ = self._find(request)
+        return found.entry if found else None
+
+    def language_asked(self, request: TemplateRequest) -> str | None:
+        """The one that is asked for; a configured SID stands for its own."""
+        _, given = self._find(request)
+        return given or request.language
+
+    def choose(self, request: TemplateRequest, usual: str | None) -> ChosenTemplate | None:
+        """What this request means, where `usual` is the language of the recipient's country; None: nothing approved."""
+        found, given = self._find(request)
+        if found is None:
+            sid = request.content_sid
+            return ChosenTemplate(sid, None, "the template is given by its content SID") if sid else None
+        return found.choose_given(given) if given else found.choose(request.language, usual)
+
+    def missing(self, request: TemplateRequest) -> str:
+        """Why nothing can be chosen, in words."""
+        found, given = self._find(request)
+        if found is None:
+            return "the template is approved in no language"
+        return found.missing_given(given) if given else found.missing
+
+    def _find(self, request: TemplateRequest) -> tuple[TemplateLanguages | None, str | None]:
+        """The template, and the language that was given by its content SID, if it was."""
+        if request.content_sid is not None:
+            return self._by_sid.get(request.content_sid, (None, None))
+        return self._by_name.get(request.name or ""), None
 
 
 def _normal(language: str) -> str:

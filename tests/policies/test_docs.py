@@ -22,7 +22,7 @@ ROUTE = '\n[[routes]]\nname = "filler"\nplan = { channel = "sms" }\n'
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_is_a_valid_part_of_a_document(example: str) -> None:
     text = example if "version =" in example else f'version = "example"\n{example}'
-    text = text.replace("plan = [\n", "[[routes]]\nname = 'shown'\nplan = [\n") if example.startswith("plan") else text
+    text = text.replace("plan = [", "[[routes]]\nname = 'shown'\nplan = [", 1) if example.startswith("plan") else text
     text += "" if "[groups]" in text else GROUPS
     text += "" if "[[routes]]" in text else ROUTE
     assert load(text, "docs/policy.md").routes

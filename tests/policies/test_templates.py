@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from channels.model import SMS, WHATSAPP, Form
+from channels.model import SMS, WHATSAPP, Category, Form, Recipient
 from channels.reasons import Reason
 from policies.content import filled, placeholders_in
 from policies.document import load, shipped
 from policies.engine import compile_policy, decide
 from policies.model import Decision, Rejected, RoutingPlan, TemplateRequest
 from policies.world import TemplateEntry
-from tests.factories import CAPABILITIES, NOW, ORDER_SHIPPED, a_handle, a_request, a_world, facts
+from tests.factories import CAPABILITIES, NOW, ORDER_SHIPPED, a_handle, a_recipient, a_request, a_world, facts
 
 CHANNELS = {**CAPABILITIES, WHATSAPP: replace(CAPABILITIES[WHATSAPP], approves_templates=True)}
 TEXTS = {"en": "Your parcel {{1}} is on its way.", "es": "Su paquete {{1}} está en camino."}
@@ -175,3 +175,79 @@ def test_authentication_templates_need_a_phone_number() -> None:
     outcome = decide(request, facts(), compile_policy(shipped(), world), NOW).outcome
     assert isinstance(outcome, Rejected)
     assert "phone numbers only" in outcome.message
+
+
+def by_sid(sid: str, configured: TemplateEntry, routes: str = ROUTE, **changes: Any) -> Decision:
+    """Whatever the template's content SID is found to mean."""
+    document = load(f'version = "1"\n[[routes]]\n{routes}', "")
+    world = a_world(channels=CHANNELS, templates={configured.name: configured})
+    template = TemplateRequest(content_sid=sid, variables=changes.pop("variables", {}))
+    request = a_request(**{"country": "IN", "text": None, "template": template, **changes})
+    return decide(request, facts(), compile_policy(document, world), NOW)
+
+
+def refusal(decision: Decision) -> tuple[Reason, str]:
+    assert isinstance(decision.outcome, Rejected), decision.outcome
+    return decision.outcome.reason, decision.outcome.message
+
+
+CHAT = 'name = "chat"\nplan = { channel = "whatsapp", form = "template" }'
+CODES = entry(category="authentication")
+OFFERS = entry(category="marketing")
+
+
+class TestByContentSid:
+    def test_it_is_the_language_that_it_stands_under(self) -> None:
+        decision = by_sid("HXes", entry(text=TEXTS), country="BR", variables={"1": "AB"})
+        assert steps(decision) == [
+            (WHATSAPP, Form.TEMPLATE, "HXes", "es", None),
+            (SMS, Form.TEXT, None, "es", TEXTS["es"]),
+        ]
+        assert any(
+            "template 'order_shipped' in es (given by its content SID)" in each.because for each in decision.trace
+        )
+
+    def test_its_language_is_known_to_conditions(self) -> None:
+        routes = f'name = "spanish"\nwhen = {{ language = "es" }}\nplan = {{ channel = "sms" }}\n[[routes]]\n{CHAT}'
+        channels = [steps(by_sid(sid, entry(), routes))[0][0] for sid in ("HXes", "HXen", "HXother")]
+        assert channels == [SMS, WHATSAPP, WHATSAPP]
+
+    def test_its_variables_must_be_given(self) -> None:
+        reason, message = refusal(by_sid("HXes", entry(variables=frozenset({"1"}))))
+        assert reason is Reason.TEMPLATE_VARIABLES
+        assert message == "content.template.variables.1 is missing: template 'order_shipped' needs it"
+
+    def test_it_must_be_approved(self) -> None:
+        rejected = entry(unapproved={"es": "rejected"})
+        reason, message = refusal(by_sid("HXes", rejected, CHAT))
+        assert reason is Reason.TEMPLATE_UNKNOWN
+        assert "template 'order_shipped' in es, given by its content SID, is rejected" in message
+        assert steps(by_sid("HXen", rejected, CHAT))[0][2] == "HXen"
+        only_approved = f'name = "a"\nwhen = {{ template = "approved" }}\n{CHAT.partition(chr(10))[2]}'
+        assert refusal(by_sid("HXes", rejected, only_approved))[0] is Reason.NO_ROUTE
+
+    # An unknown content SID is what its category must be; what is configured is what it is.
+    @pytest.mark.parametrize(
+        ("sid", "configured", "recipient", "category", "in_the_way"),
+        [
+            ("HXen", CODES, a_handle("GB"), Category.TRANSACTIONAL, "phone numbers only"),
+            ("HXother", CODES, a_handle("GB"), Category.OTP, "phone numbers only"),
+            ("HXother", CODES, a_handle("GB"), Category.TRANSACTIONAL, None),
+            ("HXen", ORDER_SHIPPED, a_handle("GB"), Category.OTP, None),
+            ("HXen", CODES, a_recipient("GB"), Category.OTP, None),
+            ("HXen", OFFERS, a_recipient("US"), Category.TRANSACTIONAL, "no marketing templates"),
+            ("HXother", OFFERS, a_recipient("US"), Category.MARKETING, "no marketing templates"),
+            ("HXother", OFFERS, a_recipient("US"), Category.TRANSACTIONAL, None),
+            ("HXen", ORDER_SHIPPED, a_recipient("US"), Category.MARKETING, None),
+        ],
+    )
+    def test_whatsapp_delivers_the_same_as_by_name(
+        self, sid: str, configured: TemplateEntry, recipient: Recipient, category: Category, in_the_way: str | None
+    ) -> None:
+        decision = by_sid(sid, configured, CHAT, recipient=recipient, category=category)
+        if in_the_way is None:
+            assert steps(decision)[0][2] == sid
+        else:
+            reason, message = refusal(decision)
+            assert reason is Reason.NOT_ON_CHANNEL
+            assert in_the_way in message
