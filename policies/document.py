@@ -68,7 +68,7 @@ class TemplateState(StrEnum):
     """What a notification brings for channels that take templates."""
 
     GIVEN = "given"  #: a template, approved or not
-    APPROVED = "approved"  #: one that is approved in some language; one given by a content SID that is not configured is taken to be
+    APPROVED = "approved"  #: approved in some language; a content SID that is not configured is taken to be
     NONE = "none"  #: none
 
 
