@@ -2,7 +2,8 @@
 
 While a provider cannot be reached, trying every waiting message would burn their attempts and help nobody. After a few
 failures in a row the sender stops, its messages stay in the outbox, and one message now and then finds out whether it
-works again. A sender that its provider refuses stops at the first refusal.
+works again. A sender that its provider refuses stops at the first refusal. Trouble behind the provider (`slow`: a full
+mailbox, a congested carrier) was told by a provider that works, so it stops nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Breaker:
         was_open = self.state is not BreakerState.CLOSED
         if isinstance(outcome, SenderConfigError):
             self._open(now, _CONFIG_PAUSE, outcome.message)
-        elif isinstance(outcome, ProviderUnavailableError | OutcomeUnknownError):
+        elif isinstance(outcome, ProviderUnavailableError | OutcomeUnknownError) and not outcome.slow:
             self._failed(now, outcome.message)
         else:
             self.state, self.why = BreakerState.CLOSED, ""

@@ -39,6 +39,13 @@ def test_a_definite_refusal_shows_that_the_provider_works() -> None:
     assert breaker.state is BreakerState.CLOSED
 
 
+def test_trouble_behind_the_provider_shows_that_the_provider_works() -> None:
+    breaker = Breaker()
+    for _ in range(20):
+        breaker.heard(ProviderUnavailableError("the mailbox is full", slow=True), 0.0)
+    assert breaker.state is BreakerState.CLOSED
+
+
 def test_one_probe_goes_when_the_pause_is_over_and_no_other_before_its_answer() -> None:
     breaker = an_open_breaker()
     assert breaker.wait(1.0) == 0.0

@@ -9,12 +9,23 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from pointsman_smtp import EMAIL
 from pointsman_smtp.channel import SmtpChannel, mail_of, message_id
 from pointsman_smtp.settings import SmtpSettings, read_settings
 from smtp_relay import Relay, running
 
-from channels.errors import ChannelConfigError, MessageInvalidError, ProviderThrottledError, RecipientUnreachableError
+from channels.errors import (
+    ChannelConfigError,
+    MessageInvalidError,
+    ProviderRejectedError,
+    ProviderThrottledError,
+    ProviderUnavailableError,
+    RecipientUnreachableError,
+    SenderConfigError,
+    SendError,
+)
 from channels.model import FromNumber, Handle, Media, OutboundMessage, SenderKind
 from channels.port import ProviderContext
 from channels.testing import BODY, ChannelContract, Rig, Situation, a_message
@@ -71,20 +82,73 @@ class TestSmtpChannel(ChannelContract):
             yield Rig(EMAIL.open(context), lambda: relay.transactions)
 
 
+class Choosy:
+    """A handler of aiosmtpd: what it says to MAIL FROM and to RCPT TO; None: it takes it."""
+
+    def __init__(self, mail: str | None = None, rcpt: str | None = None) -> None:
+        self._mail = mail
+        self._rcpt = rcpt
+
+    async def handle_MAIL(  # noqa: N802 - the name that aiosmtpd looks for
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.mail_from, envelope.mail_options = address, options
+        return self._mail or "250 2.1.0 ok"
+
+    async def handle_RCPT(  # noqa: N802 - the name that aiosmtpd looks for
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if self._rcpt is None:
+            envelope.rcpt_tos.append(address)
+        return self._rcpt or "250 2.1.5 ok"
+
+
+async def refusal_of(handler: Choosy) -> SendError:
+    """What a real mail server's answer becomes."""
+    controller = Controller(handler, hostname="127.0.0.1", port=unused_port())
+    controller.start()
+    try:
+        with pytest.raises(SendError) as refused:
+            await SmtpChannel(SmtpSettings("127.0.0.1", controller.port, "none"), 2.0).send(a_mail())
+    finally:
+        controller.stop()
+    return refused.value
+
+
 @pytest.mark.parametrize(
     ("reply", "error", "code"),
     [
-        ("550 5.1.1 no such user", RecipientUnreachableError, "5.1.1"),
-        ("553 5.1.8 sender refused", ChannelConfigError, "5.1.8"),
-        ("452 4.2.2 mailbox full", ProviderThrottledError, "4.2.2"),
-        ("450 try later", ProviderThrottledError, 450),
+        ("550 5.7.1 not allowed to send from here", SenderConfigError, "5.7.1"),
+        ("553 5.1.8 sender refused", SenderConfigError, "5.1.8"),
+        ("550 who are you", SenderConfigError, 550),
+        ("421 4.7.0 too many connections", ProviderThrottledError, "4.7.0"),
+        ("451 4.3.0 no queue file", ProviderUnavailableError, "4.3.0"),
     ],
 )
-async def test_what_a_refused_recipient_means(reply: str, error: type[Exception], code: object) -> None:
-    async with running(Relay({"RCPT": reply})) as relay:
-        with pytest.raises(error) as refused:
-            await SmtpChannel(SmtpSettings("127.0.0.1", relay.port, "none"), 1.0).send(a_mail())
-    assert refused.value.provider_code == code  # type: ignore[attr-defined]
+async def test_what_a_refused_sender_means(reply: str, error: type[SendError], code: object) -> None:
+    refused = await refusal_of(Choosy(mail=reply))
+    assert (type(refused), refused.provider_code) == (error, code)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "code", "slow"),
+    [
+        ("550 5.1.1 no such user", RecipientUnreachableError, "5.1.1", False),
+        ("550 5.7.1 we take no mail for that list", ProviderRejectedError, "5.7.1", False),
+        # One mailbox: tried again later, while the others of the sender go on.
+        ("452 4.2.2 mailbox full", ProviderUnavailableError, "4.2.2", True),
+        ("451 4.4.1 its server does not answer", ProviderUnavailableError, "4.4.1", True),
+        ("450 try later", ProviderUnavailableError, 450, True),
+        # The server itself: after a few in a row the sender waits until it is better.
+        ("452 4.3.1 disk full", ProviderUnavailableError, "4.3.1", False),
+        # The sender is too fast.
+        ("450 4.7.1 greylisted", ProviderThrottledError, "4.7.1", True),
+        ("421 closing", ProviderThrottledError, 421, True),
+    ],
+)
+async def test_what_a_refused_recipient_means(reply: str, error: type[SendError], code: object, slow: bool) -> None:
+    refused = await refusal_of(Choosy(rcpt=reply))
+    assert (type(refused), refused.provider_code, refused.slow) == (error, code, slow)
 
 
 def test_one_attempt_has_one_message_id_and_another_another() -> None:
