@@ -2,7 +2,8 @@
 
 Who can serve depends on the configuration alone, so it is worked out once per policy and looked up per decision. Among
 equals the recipient decides: a rendezvous hash of their address gives each sender its share by weight, spreads load
-evenly, and moves only the recipients of a sender that goes away. Whoever had a message before keeps its sender.
+evenly, and moves only the recipients of a sender that goes away. Whoever had a message before keeps its sender among
+the equals.
 """
 
 from __future__ import annotations
@@ -60,16 +61,15 @@ class Row:
     """A channel's candidates for one country."""
 
     tiers: tuple[tuple[Candidate, ...], ...]  #: best first; those of one tier are equals
-    kept: Mapping[str, Candidate]  #: by name, as they are where the recipient keeps them
+    kept: Mapping[str, Candidate]  #: those of weight with equals, by name, as a recipient keeps them
     settled: tuple[Candidate, ...] | None  #: their order where the recipient makes no difference to it
     left_out: str  #: why others are not used, in words; empty: there are none
 
     def order(self, recipient: Recipient, last: str | None) -> tuple[Candidate, ...]:
-        """Best first for this recipient, whose last message on the channel came from `last`."""
-        ranked = self.settled if self.settled is not None else tuple(_ranked(self.tiers, recipient.address))
-        if last is None or len(ranked) < 2 or last not in self.kept:
-            return ranked
-        return (self.kept[last], *(each for each in ranked if each.name != last))
+        """Best first for this recipient; `last`, which sent their last message on the channel, before its equals."""
+        if self.settled is not None:
+            return self.settled
+        return tuple(_ranked(self.tiers, recipient.address, self.kept.get(last) if last else None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,12 @@ def _row(senders: Sequence[Sender], channel: ChannelName, country: str | None) -
         for tier, following in zip_longest(equals, equals[1:])
     )
     kept_because = f"the last message to this recipient on {channel} came from it"
-    kept = {sender.name: Candidate.of(sender, channel, kept_because) for sender in ranked}
+    kept = {
+        sender.name: Candidate.of(sender, channel, kept_because)
+        for tier in equals
+        for sender in tier
+        if len(tier) > 1 and sender.weight
+    }
     settled = tuple(tier[0] for tier in tiers) if all(len(tier) == 1 for tier in tiers) else None
     return Row(tiers, kept, settled, left_out)
 
@@ -192,10 +197,15 @@ def _named(names: Sequence[str]) -> str:
     return f"{quoted} {'is' if len(names) == 1 else 'are'}"
 
 
-def _ranked(tiers: Iterable[Sequence[Candidate]], address: str) -> Iterable[Candidate]:
+def _ranked(tiers: Iterable[Sequence[Candidate]], address: str, kept: Candidate | None) -> Iterable[Candidate]:
     recipient = crc32(address.encode())
     for tier in tiers:
-        yield from tier if len(tier) == 1 else sorted(tier, key=lambda each: _draw(each, recipient))
+        order = tier if len(tier) == 1 else sorted(tier, key=lambda each: _draw(each, recipient))
+        if kept and any(each.name == kept.name for each in tier):
+            yield kept
+            yield from (each for each in order if each.name != kept.name)
+        else:
+            yield from order
 
 
 def _draw(candidate: Candidate, recipient: int) -> float:

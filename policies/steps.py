@@ -76,7 +76,7 @@ def resolve(option: Option, fits: tuple[Fit, ...], situation: Situation) -> Step
     if obstacle:
         return obstacle
     row = option.senders.of(situation.country)
-    if not row.kept:
+    if not row.tiers:
         return _nobody_serves(option, situation, row)
     last = situation.facts.last_sender
     candidates = row.order(situation.request.recipient, last.get(option.channel) if last else None)
@@ -217,7 +217,7 @@ def _template(option: Option, situation: Situation, senders: tuple[Candidate, ..
     chosen = option.templates.choose(request, usual)
     if chosen is None:
         return Obstacle(Reason.TEMPLATE_UNKNOWN, option.templates.missing(request))
-    if option.channel == WHATSAPP and (obstacle := _not_on_whatsapp(option.templates.entry(request), situation)):
+    if option.channel == WHATSAPP and (obstacle := _not_on_whatsapp(chosen.entry, situation)):
         return obstacle
     sender = senders[0]
     why = "no session is open, so " if option.capabilities.needs_session and situation.session != "open" else ""

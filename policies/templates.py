@@ -31,6 +31,7 @@ class ChosenTemplate:
     what: str  #: its content SID, or the text that stands for it
     language: str | None
     because: str
+    entry: TemplateEntry | None = None  #: what the configuration says of it; None where it does not know it
 
 
 def variables_fault(request: TemplateRequest, entry: TemplateEntry | None) -> str | None:
@@ -95,7 +96,7 @@ class TemplateLanguages:
         if language not in self._approved:
             return None
         because = f"template '{self.entry.name}' in {language} (given by its content SID)"
-        return ChosenTemplate(self._approved[language], language, because)
+        return ChosenTemplate(self._approved[language], language, because, self.entry)
 
     def missing_given(self, language: str) -> str:
         """Why `choose_given` finds nothing."""
@@ -107,7 +108,7 @@ class TemplateLanguages:
 
     def _chosen(self, language: str, how: str) -> ChosenTemplate:
         because = f"template '{self.entry.name}' in {language} ({how}{self._aside})"
-        return ChosenTemplate(self._approved[language], language, because)
+        return ChosenTemplate(self._approved[language], language, because, self.entry)
 
 
 def texts_of(entry: TemplateEntry) -> TemplateLanguages:

@@ -105,12 +105,25 @@ class TestEquals:
 
 class TestKeeping:
     def test_a_recipient_keeps_the_sender_of_the_last_message(self) -> None:
+        because = {first(policy(A, B), known=facts(last_sender={SMS: name})).because for name in ("a", "b")}
+        assert because == {
+            f"the text fits; sender '{name}': the last message to this recipient on sms came from it"
+            for name in ("a", "b")
+        }
+
+    def test_a_more_specific_list_counts_more(self) -> None:
         narrow = a_sender("narrow", SenderKind.LONG_CODE, SMS, countries=frozenset({"US"}))
-        step = first(policy(narrow, A, B), known=facts(last_sender={SMS: "b"}))
-        assert (step.sender, step.because) == (
-            "b",
-            "the text fits; sender 'b': the last message to this recipient on sms came from it",
-        )
+        assert first(policy(narrow, A, B), known=facts(last_sender={SMS: "b"})).sender == "narrow"
+
+    def test_it_counts_among_equals_that_come_later_too(self) -> None:
+        narrow = a_sender("narrow", SenderKind.LONG_CODE, SMS, countries=frozenset({"US"}))
+        for last in ("a", "b"):
+            known = facts(("sender:narrow",), last_sender={SMS: last})
+            assert first(policy(narrow, A, B), known=known).sender == last
+
+    def test_a_weight_of_nothing_takes_recipients_away(self) -> None:
+        spare = a_sender("spare", SenderKind.LONG_CODE, SMS, weight=0)
+        assert first(policy(spare, A), known=facts(last_sender={SMS: "spare"})).sender == "a"
 
     @pytest.mark.parametrize(
         ("known", "sender"),
