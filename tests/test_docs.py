@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,13 @@ ROOT = Path(__file__).parent.parent
 POLICY = ROOT / "docs" / "policy.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+#: Pages beside what they describe: their commands are checked too.
+READMES = sorted([*(ROOT / "examples").rglob("README.md"), ROOT / "bench" / "README.md"])
+WITH_COMMANDS = [*PAGES, *READMES]
+COMMAND_IDS = [str(page.relative_to(ROOT)) for page in WITH_COMMANDS]
 
-_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+#: Of Sphinx's own (`{toctree}`) too, so that none of their ends is taken for a beginning.
+_BLOCK = re.compile(r"^ *```([^`\n]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _INLINE = re.compile(r"`(pointsman [^`\n]+)`")
 
@@ -103,29 +110,101 @@ def test_every_python_shown_can_be_read(page: Path) -> None:
         ast.parse(text)
 
 
-def commands_in(page: Path) -> Iterator[list[str]]:
-    """Every `pointsman ...` shown, in a block or within a sentence, as a shell would split it."""
-    lines = [line for language in ("sh", "console") for text in blocks(page, language) for line in text.splitlines()]
-    shown = [line.strip().removeprefix("$ ") for line in lines] + _INLINE.findall(_without_blocks(page))
-    for line in shown:
-        words = shlex.split(line, comments=True)
-        if words and words[0] == "pointsman" and len(words) > 1:
-            yield words[1:]
+#: The class of every refusal of a command line, which Typer does not export.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+#: What a block of commands begins with.
+_PROGRAMS = frozenset(
+    {"$", "pointsman", "python", "pip", "make", "sh", "bash", "nats", "nats-server", "docker", "curl", "git", "export"}
+)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_every_command_shown_exists_with_its_options(page: Path) -> None:
-    known: Any = typer.main.get_command(app)
-    for words in commands_in(page):
-        if words[0].startswith("-"):
-            continue  # an option of `pointsman` itself
-        command, rest = known, words
-        while hasattr(command, "commands") and rest:  # a group: the next word is one of its commands
-            assert rest[0] in command.commands, f"there is no command {' '.join(words)!r}"
-            command, rest = command.commands[rest[0]], rest[1:]
-        options = {option for parameter in command.params for option in parameter.opts}
-        used = {word.partition("=")[0] for word in rest if word.startswith("--")} - {"--help"}
-        assert used <= options, f"pointsman {' '.join(words)} has no {used - options}"
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=COMMAND_IDS)
+def test_every_block_says_what_it_holds_and_no_command_hides_in_one_that_nobody_checks(page: Path) -> None:
+    found = _BLOCK.findall(page.read_text())
+    assert [text for language, text in found if not language] == []
+    output = (text for language, text in found if language == "text")
+    begins = [text for text in output if text.split() and text.split()[0] in _PROGRAMS]
+    assert [text for text in begins if "COMMAND [OPTIONS]" not in text] == []
+
+
+def shown_in(page: Path) -> Iterator[list[str]]:
+    """Every command shown in a block, or within a sentence, as a shell would split it; what follows a pipe is left out.
+
+    In a block of the kind `console`, what has no `$` before it is output.
+    """
+    lines = [line.strip() for text in blocks(page, "sh") for line in text.replace("\\\n", " ").splitlines()]
+    lines += [line[2:] for text in blocks(page, "console") for line in text.splitlines() if line.startswith("$ ")]
+    for line in [*lines, *_INLINE.findall(_without_blocks(page))]:
+        words = list(shlex.shlex(line, posix=True, punctuation_chars="|<>;&"))
+        command = list(takewhile(lambda word: not set(word) <= set("|<>;&"), _whole(line, words)))
+        if command:
+            yield command
+
+
+def _whole(line: str, words: list[str]) -> list[str]:
+    """`shlex` with punctuation cuts more than a shell does; where there is none, it need not."""
+    return words if any(set(word) <= set("|<>;&") for word in words) else shlex.split(line, comments=True)
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=COMMAND_IDS)
+def test_every_command_shown_is_one_that_pointsman_takes(page: Path) -> None:
+    """Commands, options and what they take are read as they would be, and nothing is started."""
+    group: Any = typer.main.get_command(app)
+    for words in shown_in(page):
+        if words[0] == "pointsman" and len(words) > 1:
+            refused = _refusal(group, words[1:])
+            assert refused is None, f"{' '.join(words)}: {refused}"
+
+
+def _refusal(group: Any, words: list[str]) -> str | None:
+    """Why the command line cannot be read; None: it can."""
+    command, rest = group, words
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        if rest[0] not in command.commands:
+            return f"there is no command {rest[0]!r}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    used = {word.partition("=")[0] for word in rest if word.startswith("--")} - {"--help"}
+    if used - options:
+        return f"no option {', '.join(sorted(used - options))}"
+    if hasattr(command, "commands") or "--help" in rest or not rest:
+        return None  # a sentence may name a command without what it takes
+    try:
+        command.make_context(command.name, list(rest))
+    except _USAGE_ERROR as exc:
+        says = exc.format_message()
+        return None if "does not exist" in says else says
+    return None
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=COMMAND_IDS)
+def test_every_other_command_shown_names_what_there_is(page: Path) -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words in shown_in(page):
+        match words:
+            case ["make", target, *_]:
+                assert target in targets, target
+            case ["python" | ".venv/bin/python", "-m", module, *_] if module.split(".")[0] in {"bench", "router"}:
+                assert importlib.util.find_spec(module), module
+            case ["sh" | "bash", script, *_]:
+                assert (ROOT / script).is_file(), script
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("send --source shop --tp +12025550143", "no option --tp"),
+        ("sned", "there is no command 'sned'"),
+        ("policy chekc", "there is no command 'chekc'"),
+        ("watch --limit many", "no option --limit"),
+        ("cancel shop", "Missing argument"),
+        ("cancel shop order-1 order-2", "unexpected extra argument"),
+        ("deadletters resolve 8fd7c969 --outcome maybe", "maybe"),
+    ],
+)
+def test_what_no_command_takes_is_noticed(line: str, why: str) -> None:
+    group: Any = typer.main.get_command(app)
+    assert why in (_refusal(group, line.split()) or "")
 
 
 def test_the_readme_names_the_simulators_credentials() -> None:
