@@ -28,7 +28,7 @@ async def test_a_recipient_keeps_their_sender_when_the_weights_change_and_router
             await asyncio.sleep(0.02)
     await harness.stop_router(harness.routers[0])
 
-    await harness.start_router(senders=[us_sender("first", 2, 0), us_sender("second", 3, 1)])
+    await harness.start_router(senders=[us_sender("first", 2, 1), us_sender("second", 3, 1000)])
     await harness.publish("n-2", US)
 
     routed = await harness.wait_for("n-2", "routed")
