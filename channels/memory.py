@@ -74,6 +74,11 @@ class MemoryChannel:
         """What was taken, in order, answer or no answer."""
         return [taken.message for taken in self._taken.values()]
 
+    @property
+    def ids(self) -> list[ProviderMessageId]:
+        """Of what was taken, in the same order."""
+        return list(self._taken)
+
     async def send(self, message: OutboundMessage) -> SendReceipt:
         """Take it, or raise what is next in `outcomes`."""
         self.calls += 1

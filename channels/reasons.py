@@ -46,6 +46,7 @@ class Reason(StrEnum):
     RESOLVED_BY_CALLBACK = "resolved_by_callback"  #: an unknown outcome, revealed by the attempt's own callback
     RESOLVED_BY_SEARCH = "resolved_by_search"  #: an unknown outcome, found in the provider's list
     NOT_FOUND = "not_found"  #: an unknown outcome that neither a callback nor the provider's list confirms
+    MISATTRIBUTED = "misattributed"  #: a message that a search had found proved to be another attempt's
     RESOLVED_BY_PERSON = "resolved_by_person"  #: an unknown outcome that a person looked up
     HELD = "held"  #: an unknown outcome that only a person may resolve
     NO_RECEIPT = "no_receipt"  #: `sent` is the last word of a carrier without receipts

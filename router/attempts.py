@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -41,6 +42,7 @@ from router.ledger import ConflictError, Ledger
 from router.metrics import PROVIDER
 from router.moves import Mover, StepMove, read_move
 from router.outbox import OutboxItem
+from router.owners import Owner, Owners
 from router.pausing import Pausing
 from router.providers import OpenChannels
 from router.recipients import Recipients
@@ -74,6 +76,7 @@ class Attempts:
     presence: Presence
     pausing: Pausing
     silence: Silence
+    owners: Owners
     timeout: float  #: seconds the channel may take
 
     async def make(self, item: OutboxItem, instead: ProviderDownError | None = None) -> SendReceipt | SendError | None:
@@ -249,6 +252,8 @@ class Attempts:
                 log.debug("attempt.overtaken", **_keys(item), status=moved.status)
                 return
             snapshot = replace(story.snapshot.with_attempt(moved), closed=story.snapshot.closed or happening.final)
+            if attempt.status is DeliveryStatus.UNKNOWN and moved.provider_message_id is not None:
+                await self._until_stored(partial(self._reveal, item, moved.provider_message_id))
             try:
                 await self.ledger.append(item.about, happening, snapshot, after=story.sequence)
             except ConflictError:
@@ -257,6 +262,11 @@ class Attempts:
                 await asyncio.sleep(_HOLD)
             else:
                 return
+
+    async def _reveal(self, item: OutboxItem, provider_message_id: str) -> None:
+        """The answer came after somebody had declared it lost: a search may have given its message away."""
+        owner = Owner(item.source, item.notification_id, item.attempt)
+        await self.owners.reveal(provider_message_id, owner)
 
     async def _read_until_there(self, item: OutboxItem) -> Story:
         while True:

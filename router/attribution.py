@@ -54,8 +54,35 @@ class Attribution:
             await self._bucket.put(provider_message_id, owner.encode(), ttl=_KEPT, expect=0)
         except WrongSequenceError:
             entry = await self._bucket.get(provider_message_id)
-            return entry is not None and entry.value == owner.encode()
+            return entry is not None and entry.value.decode().split()[0] == owner
         return True
+
+    async def hold(self, provider_message_id: str, owner: str) -> str:
+        """Take this message for this attempt, unless another one has it; returns who has it now."""
+        if await self.claim(provider_message_id, owner):
+            return owner
+        return await self.held_by(provider_message_id) or owner
+
+    async def held_by(self, provider_message_id: str) -> str | None:
+        """The attempt that has this message; None where nobody claimed it."""
+        entry = await self._bucket.get(provider_message_id)
+        return entry.value.decode().split()[0] if entry else None
+
+    async def take_over(self, provider_message_id: str, owner: str) -> str | None:
+        """Take this message for this attempt, whoever has it; returns the one that had it, however often it is asked.
+
+        Both stand in the bucket, so that whoever dies before the other one was told does so when it comes again.
+        """
+        displaced = ""
+
+        def taken(stored: bytes | None) -> bytes:
+            nonlocal displaced
+            holder, _, before = (stored or owner.encode()).decode().partition(" ")
+            displaced = before if holder == owner else holder
+            return f"{owner} {displaced}".strip().encode()
+
+        await self._bucket.change(provider_message_id, taken, ttl=_KEPT)
+        return displaced or None
 
     async def _read_on(self) -> None:
         assert self._since is not None

@@ -32,6 +32,7 @@ from router.events import Happening
 from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
 from router.outbox import OutboxItem
+from router.owners import Owner, Owners
 from router.providers import OpenChannels
 from router.rendering import outbound_message
 from router.settings import ReconcileSettings
@@ -58,6 +59,7 @@ class Reconcile:
     timers: Timers
     dead_letters: DeadLetters
     attribution: Attribution
+    owners: Owners
     silence: Silence
     channels: OpenChannels
     senders: Mapping[str, Sender]
@@ -79,6 +81,7 @@ class Reconcile:
             story = await self.ledger.read(source, notification_id)
             attempt = story.snapshot.attempt(number)
             if attempt is None or attempt.status is not DeliveryStatus.UNKNOWN or story.snapshot.closed:
+                await self._confirm(source, notification_id, attempt)
                 return  # its callback came meanwhile
             try:
                 await self._resolve(story, attempt)
@@ -86,6 +89,12 @@ class Reconcile:
                 continue
             reached(CrashPoint.RECONCILE_APPENDED)
             return
+
+    async def _confirm(self, source: str, notification_id: str, attempt: Attempt | None) -> None:
+        """Whoever recorded what a search had found may have died before it saw that the message is another's."""
+        if attempt is not None and attempt.provider_message_id is not None:
+            owner = Owner(source, notification_id, attempt.number)
+            await self.owners.confirm(attempt.provider_message_id, owner)
 
     async def _resolve(self, story: Story, attempt: Attempt) -> None:
         item = await self.archive.item(story, attempt.step, attempt.number)
@@ -124,7 +133,7 @@ class Reconcile:
         if not candidates:
             return None
         taken = await self.attribution.taken(since)
-        owner = f"{item.source}.{item.notification_id}.{item.attempt}"
+        owner = str(Owner(item.source, item.notification_id, item.attempt))
         for found in candidates:
             if found.provider_message_id in taken:
                 continue
@@ -143,6 +152,7 @@ class Reconcile:
         await self.silence.expect(story.source, story.notification_id, story.snapshot, attempt.step)
         await self._append(story, item, happening, moved)
         log.info("reconcile.found", **_keys(item), provider_message_id=found.provider_message_id)
+        await self._confirm(story.source, story.notification_id, moved)
 
     async def _settle(self, story: Story, attempt: Attempt, item: OutboxItem) -> None:
         """Neither a callback nor the list knows it: the notification says what is the lesser evil."""

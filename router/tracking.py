@@ -15,7 +15,7 @@ import structlog
 
 from channels.address import parse_recipient
 from channels.errors import BY_CLASS, RecipientOptedOutError, ServiceWindowClosedError
-from channels.model import StatusReport
+from channels.model import AttemptRef, NotificationId, StatusReport
 from channels.reasons import Reason
 from channels.status import ARRIVED, ENDED_BADLY, TERMINAL, DeliveryStatus, advances
 from router.clock import Clock
@@ -26,6 +26,7 @@ from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
 from router.metrics import CALLBACKS
 from router.moves import Mover
+from router.owners import Owner, Owners
 from router.reach import Reach
 from router.recipients import Sessions
 from router.resting import Rests
@@ -35,6 +36,8 @@ from router.story import Attempt, Story
 log = structlog.get_logger(__name__)
 
 _BEFORE_ACCEPTED = frozenset({DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN})
+#: Seconds after its claim in which a callback that comes before the answer has merely overtaken it.
+_OVERTAKES = 5.0
 
 
 class Outcome(Enum):
@@ -57,6 +60,7 @@ class Tracking:
     sessions: Sessions
     silence: Silence
     rests: Rests
+    owners: Owners
     clock: Clock
 
     async def record(self, report: StatusReport) -> Outcome:
@@ -87,6 +91,8 @@ class Tracking:
                 return Outcome.STRANGE
             if not _is_news(attempt, status):
                 return Outcome.REPEATED
+            if self._was_unknown(attempt) and (other := await self._counted_for(attempt, report)):
+                return await self._record(replace(report, ref=other))
             await self._heed_opt_out(story, attempt, report)
             await self._heed_reach(story, attempt, report)
             await self._heed_window(story, attempt, report)
@@ -102,6 +108,28 @@ class Tracking:
         assert report.ref is not None
         expected = self.hasher.token(report.ref.source, report.ref.notification_id, report.ref.attempt)
         return hmac.compare_digest(expected.encode(), report.ref.token.encode())
+
+    def _was_unknown(self, attempt: Attempt) -> bool:
+        """Whether a search may have given its message to another attempt meanwhile."""
+        if attempt.status is DeliveryStatus.SENDING:
+            return self.clock().timestamp() - attempt.begun > _OVERTAKES
+        return attempt.status is DeliveryStatus.UNKNOWN or attempt.guessed
+
+    async def _counted_for(self, attempt: Attempt, report: StatusReport) -> AttemptRef | None:
+        """The other attempt that the message stays with.
+
+        What was given up for not being found has had its `on_unknown` by now, so the message makes up for the other
+        one, which looks just like it. Otherwise the other one was a guess, and is corrected.
+        """
+        assert report.ref is not None
+        owner = Owner(report.ref.source, report.ref.notification_id, attempt.number)
+        if not attempt.guessed:
+            await self.owners.reveal(report.provider_message_id, owner)
+            return None
+        other = await self.owners.holder(report.provider_message_id, owner)
+        return other and AttemptRef(
+            other.source, NotificationId(other.notification_id), other.number, self.hasher.token(*other)
+        )
 
     async def _heed_opt_out(self, story: Story, attempt: Attempt, report: StatusReport) -> None:
         if report.error is None or report.error.error_class != RecipientOptedOutError.error_class:

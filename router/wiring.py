@@ -41,6 +41,7 @@ from router.metrics.page import Page
 from router.moves import Mover
 from router.orphans import Orphans
 from router.outbox import Outbox
+from router.owners import Owners
 from router.pausing import Pausing
 from router.providers import Providers
 from router.reach import Reach
@@ -149,6 +150,14 @@ class Parts:
         return ConsentKeeper(self.consent, self.settings.consent, self.senders, utc_now)
 
     @cached_property
+    def attribution(self) -> Attribution:
+        return Attribution(self.js, self.bucket(topology.ATTRIBUTIONS))
+
+    @cached_property
+    def owners(self) -> Owners:
+        return Owners(self.ledger, self.archive, self.attribution, self.dead_letters, utc_now)
+
+    @cached_property
     def mover(self) -> Mover:
         return Mover(RetrySettings(**self.settings.retry.model_dump()), utc_now)
 
@@ -197,6 +206,7 @@ class Parts:
             presence=self.presence,
             pausing=self.pausing,
             silence=self.silence,
+            owners=self.owners,
             timeout=self.settings.dispatch.timeout,
         )
 
@@ -240,7 +250,7 @@ class Parts:
 
     @cached_property
     def tracking(self) -> Tracking:
-        learns = (self.consent_keeper, self.reach, self.sessions, self.silence, self.rests)
+        learns = (self.consent_keeper, self.reach, self.sessions, self.silence, self.rests, self.owners)
         return self._traced(Tracking, TracedTracking)(self.ledger, self.hasher, self.mover, *learns, utc_now)
 
     @cached_property
@@ -268,7 +278,8 @@ class Parts:
             archive=self.archive,
             timers=self.timers,
             dead_letters=self.dead_letters,
-            attribution=Attribution(self.js, self.bucket(topology.ATTRIBUTIONS)),
+            attribution=self.attribution,
+            owners=self.owners,
             silence=self.silence,
             channels=self.providers.channels,
             senders=self.senders,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from channels.testing import until
 from channels.twilio.simulator import Faults
 from tests.integration.harness import US, Event, Harness
 from tests.reliability.doomed import SETTINGS
@@ -125,3 +126,31 @@ async def test_failover_goes_on_to_the_next_step_of_the_plan(stack: AsyncExitSta
         ("delivered", "sms"),
     ]
     assert [message.to for message in harness.sent] == [number]
+
+
+async def test_a_late_callback_takes_its_message_back_from_the_equal_text_that_a_search_gave_it_to(
+    stack: AsyncExitStack,
+) -> None:
+    faults = Faults(scripts={US: ("drop_before", "accept_drop")}, callbacks_lost=1)
+    harness = await _start(stack, faults, reconcile={"wait": 2, "settle": 6})
+    for notification_id in ("n-1", "n-2"):
+        await harness.publish(notification_id, US, content={"text": "the same words"})
+        await harness.wait_for(notification_id, "unknown")
+    # The provider took the second one only, and the search for the first one finds it.
+    guessed = await harness.wait_for("n-1", "accepted")
+    (message,) = harness.sent
+    assert (guessed.body["reason"], guessed.body["provider_message_id"]) == ("resolved_by_search", message.sid)
+
+    for status in ("sent", "delivered"):
+        assert await harness.report(message, status) == 204
+
+    assert [event.status for event in await _story_of(harness, "n-2")] == RESOLVED
+    assert harness.story("n-2")[-1].body["provider_message_id"] == message.sid
+    await until(lambda: len(harness.sent) == 2)
+    assert await harness.report(harness.sent[1], "delivered") == 204
+    story = await _story_of(harness, "n-1")
+    assert [event.status for event in story] == [*UNKNOWN, "accepted", "unknown", *SENT_AGAIN[3:]]
+    assert story[4].body["reason"] == "misattributed"
+    assert story[-1].body["provider_message_id"] == harness.sent[1].sid
+    await harness.idle()
+    assert len(harness.sent) == 2

@@ -33,6 +33,7 @@ from router.leases import Presence
 from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
+from router.owners import Owners
 from router.pausing import Pausing
 from router.providers import OpenChannels
 from router.reach import Reach
@@ -137,6 +138,8 @@ class Process:
             }
         )
         keeper = ConsentKeeper(consent, ConsentSettings(), senders, clock)
+        attribution = LogAttribution(store, world.gates)
+        owners = Owners(ledger, archive, attribution, dead_letters, clock)
         self.silence = Silence(ledger, archive, timers, channels, clock)
         self.intake = Intake(
             ledger=ledger,
@@ -162,6 +165,7 @@ class Process:
             presence=Living(store, world),
             pausing=Pausing(ledger, timers, lambda: POLICY, clock),
             silence=self.silence,
+            owners=owners,
             timeout=TIMEOUT,
         )
         self.reconcile = Reconcile(
@@ -169,7 +173,8 @@ class Process:
             archive=archive,
             timers=timers,
             dead_letters=dead_letters,
-            attribution=LogAttribution(store, world.gates),
+            attribution=attribution,
+            owners=owners,
             silence=self.silence,
             channels=channels,
             senders=senders,
@@ -180,7 +185,7 @@ class Process:
             timeout=TIMEOUT,
             clock=clock,
         )
-        learns = (keeper, reach, sessions, self.silence, Rests(store, "senders", clock))
+        learns = (keeper, reach, sessions, self.silence, Rests(store, "senders", clock), owners)
         self.tracking = Tracking(ledger, HASHER, mover, *learns, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, self.silence, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)

@@ -11,6 +11,7 @@ from policies import document
 from policies.engine import Policy, compile_policy
 from policies.retry import RetrySettings
 from router.archive import Archive
+from router.attribution import Attribution
 from router.caps import Caps
 from router.consent import ConsentKeeper
 from router.consent_ledger import Consent
@@ -20,6 +21,7 @@ from router.intake import Intake, Received
 from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
+from router.owners import Owners
 from router.providers import OpenChannels
 from router.reach import Reach
 from router.recipients import Recipients, Sessions
@@ -64,9 +66,11 @@ class Parts:
         self.mover = Mover(RetrySettings(), now, no_chance)
         self.silence = Silence(self.ledger, Archive(self.store), Timers(self.store), OpenChannels({}), now)
         self.rests = Rests(self.store, "senders", now)
-        self.tracking = Tracking(
-            self.ledger, HASHER, self.mover, self.keeper, self.reach, self.sessions, self.silence, self.rests, now
-        )
+        dead_letters = DeadLetters(self.store, now, "pointsman")
+        attribution = Attribution(self.store, "attributions")
+        self.owners = Owners(self.ledger, Archive(self.store), attribution, dead_letters, now)
+        learns = (self.keeper, self.reach, self.sessions, self.silence, self.rests, self.owners)
+        self.tracking = Tracking(self.ledger, HASHER, self.mover, *learns, now)
 
     def intake(
         self,

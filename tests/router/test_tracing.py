@@ -116,6 +116,7 @@ async def test_a_callback_stands_below_the_publisher_and_holds_what_it_led_to() 
         parts.sessions,
         parts.silence,
         parts.rests,
+        parts.owners,
         now,
         tracing=traced.tracing,
     )

@@ -37,7 +37,7 @@ async def claimed() -> Parts:
     parts = Parts()
     snapshot = Snapshot("1:x", 1, plan=(Step(SMS, Form.TEXT, "us-main"),), events=1)
     story = await parts.ledger.append(ABOUT, Happening("routed", NOW, channel=SMS), snapshot, after=0)
-    attempt = Attempt(1, 0, DeliveryStatus.SENDING, 0)
+    attempt = Attempt(1, 0, DeliveryStatus.SENDING, int(NOW.timestamp()))
     happening = Happening("sending", NOW, channel=SMS, attempt=1)
     await parts.ledger.append(ABOUT, happening, snapshot.with_attempt(attempt), after=story.sequence)
     return parts
