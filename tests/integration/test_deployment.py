@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,6 +22,7 @@ from router.client import Pointsman
 from router.embedded import find_binary
 from router.settings import Settings
 from tests.integration.harness import US, Harness, router_settings
+from tests.integration.secured import DEPLOY, SecuredCluster, free_ports
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")
@@ -90,7 +91,7 @@ def test_containers_of_ours_have_no_more_rights_than_they_need() -> None:
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[list[str]]:
     """Three servers with the shipped configuration, as compose starts them; their addresses."""
-    ports = _free_ports(6)
+    ports = free_ports(6)
     routes = "[" + ", ".join(f"nats://127.0.0.1:{port}" for port in ports[3:]) + "]"
     async with AsyncExitStack() as stack:
         for number, (client, peer) in enumerate(zip(ports[:3], ports[3:], strict=True), 1):
@@ -130,6 +131,58 @@ async def test_the_shipped_cluster_keeps_three_copies_and_delivers(cluster: list
             await router.stop()
 
 
+@pytest.fixture
+async def secured_cluster() -> AsyncIterator[SecuredCluster]:
+    async with SecuredCluster() as cluster:
+        yield cluster
+
+
+@pytest.mark.nats
+@pytest.mark.slow
+async def test_the_secured_cluster_keeps_three_copies_and_lets_in_whom_it_knows(
+    secured_cluster: SecuredCluster,
+) -> None:
+    async with Harness() as harness:
+        given = router_settings(harness.server.url, harness.port)
+        access = {**secured_cluster.settings("router"), "replicas": 3, "timeout": 5}
+        router = await _started(Settings(**{**given, "nats": access}), harness.environ)
+        try:
+            options = secured_cluster.options("shop")
+            async with Pointsman.connect(secured_cluster.servers, source="shop", **options) as shop:
+                await shop.publish({"id": "a1", "to": US, "content": {"text": "hello"}})
+                async with asyncio.timeout(20):
+                    async for event in shop.deliveries("shop_events"):
+                        if event.final:
+                            break
+                assert event.status == "delivered"
+            client = await secured_cluster.connect("operator")
+            answer = await client.request("$JS.API.STREAM.INFO.DELIVERIES", b"", timeout=5)
+            assert len(json.loads(answer.data)["cluster"]["replicas"]) == 2
+        finally:
+            await router.stop()
+
+
+@pytest.mark.nats
+@pytest.mark.slow
+async def test_a_certificate_is_not_enough_to_join_the_secured_cluster_as_a_server(
+    secured_cluster: SecuredCluster,
+) -> None:
+    ours = {"nats-1", "nats-2", "nats-3"}
+    assert await _until_are(secured_cluster, ours) == ours
+    await secured_cluster.join("a-guess")
+    await asyncio.sleep(3)  # it tries every second
+    assert await secured_cluster.names() == ours
+    await secured_cluster.join(secured_cluster.password())
+    assert await _until_are(secured_cluster, {*ours, "stranger"}) == {*ours, "stranger"}
+
+
+async def _until_are(cluster: SecuredCluster, wanted: set[str]) -> set[str]:
+    async with asyncio.timeout(20):
+        while (names := await cluster.names()) != wanted:
+            await asyncio.sleep(0.2)
+    return names
+
+
 async def _started(settings: Settings, environ: dict[str, str]) -> Router:
     """A cluster elects its leader some seconds after its servers listen; a router is restarted until then."""
     async with asyncio.timeout(60):
@@ -148,12 +201,23 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+def make_keys(folder: Path, *users: str) -> dict[str, str]:
+    """As an operator makes them; the public keys that the server's environment is made of."""
+    subprocess.run([sys.executable, str(DEPLOY / "make_keys.py"), str(folder), *users], check=True, capture_output=True)
+    return dict(line.split("=", 1) for line in (folder / "public.env").read_text().splitlines())
+
+
+def test_a_key_for_a_new_service_leaves_those_of_the_others(tmp_path: Path) -> None:
+    before = make_keys(tmp_path)
+    after = make_keys(tmp_path, "billing-eu")
+    assert set(after) - set(before) == {"BILLING_EU_NKEY"}
+    assert {name: after[name] for name in before} == before
+    assert make_keys(tmp_path) == after
+
+
+def test_secrets_are_readable_by_their_owner_alone_and_stay_out_of_git_and_images(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    kept = {*tmp_path.glob("*.nk"), tmp_path / "cluster.env"}
+    assert {oct(file.stat().st_mode & 0o777) for file in kept} == {"0o600"}
+    for file in (".gitignore", ".dockerignore"):
+        assert {"keys/", ".env"} <= set((ROOT / file).read_text().splitlines())
