@@ -13,8 +13,8 @@ from datetime import datetime
 from channels.model import Category, ChannelName, OnUnknown
 from policies.conditions import Vocabulary
 from policies.document import OptInRule, PolicyDocument
-from policies.guards import Guard, compile_guards
-from policies.model import Decision, Outcome, RecipientFacts, RoutingRequest, TraceEntry
+from policies.guards import Guard, compile_guards, compile_late
+from policies.model import Decision, Deferred, Outcome, RecipientFacts, RoutingRequest, Suppressed, TraceEntry
 from policies.pauses import Kind, Pause, Pauses, mark_of
 from policies.routes import Routes, compile_route
 from policies.senders import sender_table
@@ -44,6 +44,7 @@ class Policy:
 
     version: str
     guards: Sequence[Guard]
+    late: Sequence[Guard]  #: those of them that are asked once more before each attempt
     routes: Routes
     session_senders: frozenset[str]  #: whose sessions count
     opt_in_needs: Sequence[OptInNeed]
@@ -69,6 +70,7 @@ def compile_policy(document: PolicyDocument, world: World, switches: Iterable[Pa
     return Policy(
         version=document.version + mark_of(switches),
         guards=compile_guards(document, templates, pauses),
+        late=compile_late(document, pauses),
         routes=Routes(tuple(compile_route(each, vocabulary, options, world.senders) for each in document.routes)),
         options=options,
         session_senders=frozenset(sender.name for sender in world.senders if sender.channels & sessions),
@@ -92,6 +94,22 @@ def decide(request: RoutingRequest, facts: RecipientFacts, policy: Policy, now: 
     trace: list[TraceEntry] = []
     outcome = _guarded(policy, seen, trace) or policy.routes.plan(seen, trace)
     return Decision(outcome, policy.version, as_facts(seen), tuple(trace))
+
+
+def look_again(
+    request: RoutingRequest, timezones: Sequence[str], policy: Policy, now: datetime
+) -> tuple[TraceEntry, Deferred | Suppressed] | None:
+    """What stops, at the moment of sending, a request that was routed before; None: it may go.
+
+    `timezones` are those that the recipient's number tells.
+    """
+    facts = RecipientFacts(timezones=tuple(timezones))
+    seen = situation(request, facts, now, session_senders=policy.session_senders, opt_in_needed=False)
+    for guard in policy.late:
+        entry, outcome = guard(seen)
+        if isinstance(outcome, Deferred | Suppressed):
+            return entry, outcome
+    return None
 
 
 def _guarded(policy: Policy, seen: Situation, trace: list[TraceEntry]) -> Outcome | None:

@@ -27,6 +27,23 @@ def compile_guards(document: PolicyDocument, templates: Templates, pauses: Pause
     return tuple(_guards(document, templates, pauses))
 
 
+def compile_late(document: PolicyDocument, pauses: Pauses) -> tuple[Guard, ...]:
+    """Those whose answer the clock or another document may have changed since: asked once more before each attempt.
+
+    Opt-outs and expiry are looked at there whatever the document says; a place under a cap was taken at the decision.
+    """
+    return tuple(_late(document, pauses))
+
+
+def _late(document: PolicyDocument, pauses: Pauses) -> Iterator[Guard]:
+    if pauses:
+        yield paused(pauses)
+    if document.guards.countries:
+        yield countries(document.guards.countries, document)
+    for quiet in document.guards.quiet_hours:
+        yield quiet_hours(quiet, document)
+
+
 def _guards(document: PolicyDocument, templates: Templates, pauses: Pauses) -> Iterator[Guard]:
     guards = document.guards
     yield suppression

@@ -36,6 +36,7 @@ from router.consent import ConsentKeeper
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
 from router.hashing import Hasher
+from router.holding import Holding
 from router.jetstream import StoreError
 from router.leases import Presence
 from router.ledger import ConflictError, Ledger
@@ -43,7 +44,6 @@ from router.metrics import PROVIDER
 from router.moves import Mover, StepMove, read_move
 from router.outbox import OutboxItem
 from router.owners import Owner, Owners
-from router.pausing import Pausing
 from router.providers import OpenChannels
 from router.recipients import Recipients
 from router.rendering import outbound_message
@@ -74,7 +74,7 @@ class Attempts:
     mover: Mover
     clock: Clock
     presence: Presence
-    pausing: Pausing
+    holding: Holding
     silence: Silence
     owners: Owners
     timeout: float  #: seconds the channel may take
@@ -92,7 +92,7 @@ class Attempts:
         if happening := self._no_longer_wanted(item):
             await self._close(item, happening)
             return None
-        if await self.pausing.holds(item):
+        if await self.holding.holds(item):
             return None
         await self.silence.expect(item.source, item.notification_id, item.snapshot, item.step)
         claim = await self._claim(item)
@@ -126,10 +126,11 @@ class Attempts:
         notification, step = item.notification, item.chosen
         if notification.expires_at is not None and notification.expires_at <= self.clock():
             return self._stopped(item, "expired", Reason.EXPIRED, "expires_at passed while it waited to be sent")
-        if self.recipients.opted_out(
+        stop = self.recipients.stopped_by(
             notification.recipient(), channel=step.channel, sender=step.sender, category=notification.category
-        ):
-            because = "the recipient opted out while it waited to be sent"
+        )
+        if stop is not None:
+            because = f"the recipient opted out while it waited to be sent: the scope is '{stop}'"
             return self._stopped(item, "suppressed", Reason.OPTED_OUT, because)
         return None
 
@@ -195,7 +196,7 @@ class Attempts:
         attempt = story.snapshot.attempt(item.attempt)
         if attempt is None or attempt.status is not DeliveryStatus.SENDING or story.snapshot.closed:
             log.debug("attempt.already_made", **_keys(item))
-            await self.pausing.resume(item, story)
+            await self.holding.resume(item, story)
             return
         age = self.clock().timestamp() - attempt.begun
         if (left := self.timeout + _GRACE - age) > 0 and await self.presence.lives(attempt.owner):

@@ -60,6 +60,15 @@ class ConsentEntry:
         """As stored: what was not said takes no room."""
         return {name: value for name, value in self.as_dict().items() if value is not None}
 
+    @property
+    def is_start(self) -> bool:
+        """The recipient's own START."""
+        return self.state == OPTED_IN and self.via == "keyword"
+
+    def is_lifted_by(self, start: ConsentEntry) -> bool:
+        """Whether it is an opt-out of what the START was sent to; one of a category was about something else."""
+        return self.state == OPTED_OUT and not self.scope.startswith("category:") and start.scope in ("all", self.scope)
+
     def says_the_same(self, other: ConsentEntry) -> bool:
         """A repeated webhook brings the same statement at a later time: the first one counts."""
         at = other.at if self.via in {"keyword", "provider"} else self.at
@@ -82,13 +91,29 @@ def in_order(entries: Iterable[ConsentEntry]) -> list[ConsentEntry]:
 
 
 def current(entries: Iterable[ConsentEntry]) -> dict[str, ConsentEntry]:
-    """What holds now: the newest statement of each scope; one about everything replaces all before it."""
+    """What holds now: the newest statement of each scope; one about everything replaces all before it.
+
+    A START lifts the opt-outs before it, but for those of a category, and what they had replaced holds again. It is no
+    consent to anything, so it replaces nothing else.
+    """
     now: dict[str, ConsentEntry] = {}
-    for entry in in_order(entries):
+    for entry in _without_lifted(in_order(entries)):
+        if entry.is_start:
+            now.setdefault(entry.scope, entry)
+            continue
         if entry.scope == "all":
             now.clear()
         now[entry.scope] = entry
     return now
+
+
+def _without_lifted(ordered: Iterable[ConsentEntry]) -> list[ConsentEntry]:
+    kept: list[ConsentEntry] = []
+    for entry in ordered:
+        if entry.is_start:
+            kept = [each for each in kept if not each.is_lifted_by(entry)]
+        kept.append(entry)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

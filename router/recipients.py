@@ -14,6 +14,7 @@ from channels.address import zones_of
 from channels.model import WHATSAPP as WHATSAPP_CHANNEL
 from channels.model import ChannelName, Recipient, Sender, SenderKind
 from policies.model import OptIn, OptOut, RecipientFacts
+from policies.situation import stopping_scope
 from router import topology
 from router.buckets import Bucket, Mirror
 from router.clock import Clock, rfc3339
@@ -122,17 +123,18 @@ class Recipients:
         ends = {name: self.sessions.ends(name, recipient) for name in self._whatsapp}
         return RecipientFacts(
             opt_outs=tuple(OptOut(e.scope, e.at, e.via) for e in entries if e.state == OPTED_OUT),
-            opt_ins=tuple(OptIn(e.scope, e.at) for e in entries if e.state == OPTED_IN),
+            opt_ins=tuple(OptIn(e.scope, e.at) for e in entries if e.state == OPTED_IN and not e.is_start),
             sessions={name: end for name, end in ends.items() if end is not None},
             unreachable={channel: lesson.because for channel, lesson in self.reach.known(recipient).items()},
             timezones=zones_of(recipient),
             last_sender=self.stickiness.known(recipient),
         )
 
-    def opted_out(self, recipient: Recipient, *, channel: ChannelName, sender: str, category: str) -> bool:
-        """Whether a stop covers this message: asked once more at the moment of sending."""
+    def stopped_by(self, recipient: Recipient, *, channel: ChannelName, sender: str, category: str) -> str | None:
+        """The scope of a stop that covers this message: asked once more at the moment of sending."""
         known = self.consent.known(recipient)
         if not known:
-            return False
-        scopes = {"all", f"channel:{channel}", f"sender:{sender}", f"category:{category}"}
-        return any(entry.state == OPTED_OUT and scope in scopes for scope, entry in current(known).items())
+            return None
+        scopes = [scope for scope, entry in current(known).items() if entry.state == OPTED_OUT]
+        narrow = (scope for scope in (f"sender:{sender}", f"channel:{channel}") if scope in scopes)
+        return stopping_scope(scopes, category) or next(narrow, None)

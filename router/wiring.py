@@ -29,6 +29,7 @@ from router.deadletters import DeadLetters
 from router.dispatch import Dispatch
 from router.follow_up import FollowUp
 from router.hashing import Hasher
+from router.holding import Holding
 from router.http import WebhookApp
 from router.inbound import Inbound
 from router.intake import HEADROOM, Intake
@@ -42,7 +43,6 @@ from router.moves import Mover
 from router.orphans import Orphans
 from router.outbox import Outbox
 from router.owners import Owners
-from router.pausing import Pausing
 from router.providers import Providers
 from router.reach import Reach
 from router.recipients import Recipients, Sessions
@@ -189,8 +189,8 @@ class Parts:
         return {"version": version("pointsman"), "policy": self.policy().version, "queues": queues}
 
     @cached_property
-    def pausing(self) -> Pausing:
-        return Pausing(self.ledger, self.timers, self.policy, utc_now)
+    def holding(self) -> Holding:
+        return Holding(self.ledger, self.timers, self.policy, utc_now)
 
     @cached_property
     def attempts(self) -> Attempts:
@@ -204,7 +204,7 @@ class Parts:
             mover=self.mover,
             clock=utc_now,
             presence=self.presence,
-            pausing=self.pausing,
+            holding=self.holding,
             silence=self.silence,
             owners=self.owners,
             timeout=self.settings.dispatch.timeout,

@@ -27,6 +27,7 @@ from router.deadletters import DeadLetters
 from router.events import PROVIDER_MESSAGE_ID
 from router.follow_up import FollowUp
 from router.hashing import Hasher
+from router.holding import Holding
 from router.intake import Intake
 from router.jetstream import Stored
 from router.leases import Presence
@@ -34,7 +35,6 @@ from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
 from router.owners import Owners
-from router.pausing import Pausing
 from router.providers import OpenChannels
 from router.reach import Reach
 from router.recipients import Recipients, Sessions
@@ -163,7 +163,7 @@ class Process:
             mover=mover,
             clock=clock,
             presence=Living(store, world),
-            pausing=Pausing(ledger, timers, lambda: POLICY, clock),
+            holding=Holding(ledger, timers, lambda: POLICY, clock),
             silence=self.silence,
             owners=owners,
             timeout=TIMEOUT,

@@ -68,7 +68,7 @@ async def test_what_is_recorded_late_does_not_overrule_what_was_said_later() -> 
     await parts.consent.record(ADA, said(OPTED_IN, 0, via="keyword", proof="START"))
     await parts.consent.record(ADA, said(OPTED_OUT, -1000, via="import"))
 
-    assert not parts.recipients.opted_out(ADA, channel=SMS, sender="us-main", category="otp")
+    assert parts.recipients.stopped_by(ADA, channel=SMS, sender="us-main", category="otp") is None
     assert [each.state for each in parts.consent.known(ADA)] == [OPTED_OUT, OPTED_IN]
 
 
@@ -95,6 +95,40 @@ async def test_the_newest_hundred_are_kept_and_whatever_holds_however_old() -> N
     assert len(history) == 101
     assert history[0].scope == "sender:us-main"
     assert current(history).keys() == {"sender:us-main", "channel:sms"}
+
+
+async def test_a_start_is_no_consent_and_takes_back_no_objection_to_a_category() -> None:
+    parts = Parts()
+    await parts.consent.record(ADA, said(OPTED_OUT, 0, "category:marketing", via="api", proof="preferences page"))
+    await parts.consent.record(ADA, said(OPTED_IN, 1, via="keyword", proof="'Yes' in message SM1"))
+
+    facts = parts.recipients.facts(ADA)
+    assert [opt_out.scope for opt_out in facts.opt_outs] == ["category:marketing"]
+    assert facts.opt_ins == ()
+
+
+async def test_a_start_brings_back_what_the_stop_before_it_had_replaced() -> None:
+    parts = Parts()
+    await parts.consent.record(ADA, said(OPTED_IN, 0, "category:marketing", via="api", proof="form 17"))
+    await parts.consent.record(ADA, said(OPTED_OUT, 1, via="keyword", proof="stop in message SM1"))
+    assert parts.recipients.facts(ADA).opt_ins == ()
+
+    await parts.consent.record(ADA, said(OPTED_IN, 2, via="keyword", proof="start in message SM2"))
+
+    facts = parts.recipients.facts(ADA)
+    assert ([each.scope for each in facts.opt_ins], facts.opt_outs) == (["category:marketing"], ())
+
+
+@pytest.mark.parametrize(
+    ("start", "left"), [("all", set()), ("sender:us-main", {"channel:sms"}), ("channel:sms", {"sender:us-main"})]
+)
+def test_a_start_lifts_the_stops_of_what_it_was_sent_to(start: str, left: set[str]) -> None:
+    stops = [said(OPTED_OUT, 0, "sender:us-main", via="keyword"), said(OPTED_OUT, 1, "channel:sms", via="provider")]
+
+    holding = current([*stops, said(OPTED_IN, 2, start, via="keyword")])
+
+    assert {scope for scope, entry in holding.items() if entry.state == OPTED_OUT} == left
+    assert holding[start].is_start
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def test_a_stop_covers_what_its_scope_says(scope: str, covered: bool) -> None:
     entries = [_entry(scope, OPTED_OUT, 0).as_dict()]
     parts.consent.mirror.note(HASHER.recipient(ADA), json.dumps(entries).encode(), 1)
 
-    assert parts.recipients.opted_out(ADA, channel=SMS, sender="us-main", category="otp") is covered
+    stop = parts.recipients.stopped_by(ADA, channel=SMS, sender="us-main", category="otp")
+    assert (stop is not None) is covered
 
 
 async def test_saying_the_same_twice_is_recorded_once() -> None:
