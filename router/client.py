@@ -104,15 +104,16 @@ class Canceled:
 class Pointsman:
     """What one service does: everything under its own source."""
 
-    def __init__(self, client: Client, source: str, *, timeout: float = 5.0) -> None:
+    def __init__(self, client: Client, source: str, *, timeout: float = 5.0, api: str = "$JS.API") -> None:
         """Over a connection of your own, which stays yours. Raises `ValueError` for a source that is none.
 
-        `timeout` is in seconds, for each acknowledgement and each answer.
+        `timeout` is in seconds, for each acknowledgement and each answer. `api` is where JetStream is asked: a service
+        in an account of its own imports it as `pointsman.js` (docs/deployment.md).
         """
         if not subjects.SOURCE.fullmatch(source):
             raise ValueError("source must match [a-z0-9-]{1,32}")
         self._client = client
-        self._js: JetStreamContext = client.jetstream(timeout=timeout)
+        self._js: JetStreamContext = client.jetstream(prefix=api, timeout=timeout)
         self._timeout = timeout
         self.source = source
 
@@ -124,17 +125,18 @@ class Pointsman:
         *,
         source: str,
         timeout: float = 5.0,  # noqa: ASYNC109 - of each answer, for as long as the connection lasts
+        api: str = "$JS.API",
         **options: Any,
     ) -> AsyncIterator[Self]:
         """Connect for as long as the block lasts, and come back after every break.
 
-        `options` are those of `nats.connect`: `user_credentials`, `nkeys_seed`, `tls`... Replies come to an inbox under
-        `_INBOX_<source>`, so that permissions can keep services apart (docs/operations.md).
+        `api`: as above. `options` are those of `nats.connect`: `user_credentials`, `nkeys_seed`, `tls`... Replies come
+        to an inbox under `_INBOX_<source>`, so that permissions can keep services apart (docs/deployment.md).
         """
         settings = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.2, "inbox_prefix": f"_INBOX_{source}"}
         client = await nats.connect(servers, name=f"{source}-pointsman", **{**settings, **options})
         try:
-            yield cls(client, source, timeout=timeout)
+            yield cls(client, source, timeout=timeout, api=api)
         finally:
             await client.close()
 

@@ -62,7 +62,8 @@ class Presence:
         """Those that live, each with all that it says of itself."""
         stored = await self._js.last_of_each(self._bucket.stream, self._bucket.subject(f"{_PRESENCE}.*"))
         living = [each for each in stored if "KV-Operation" not in each.headers and each.body]
-        return {each.subject.rsplit(".", 1)[1]: json.loads(each.body) for each in living}
+        signs = {each.subject.rsplit(".", 1)[1]: _read(each.body) for each in living}
+        return {instance: sign for instance, sign in signs.items() if isinstance(sign.get("senders"), list)}
 
     async def lives(self, owner: str) -> bool:
         """Whether the router that an event's owner mark begins with gives signs of life."""
@@ -73,7 +74,21 @@ class Presence:
 async def has_owner(js: JetStream, bucket: str, sender: str) -> bool:
     """Whether some router paces this sender now."""
     stored = await js.last(f"KV_{bucket}", Bucket(js, bucket).subject(f"{_LEASE}.{sender}"))
-    return stored is not None and bool(stored.body) and bool(json.loads(stored.body)["owner"])
+    return stored is not None and bool(_owner(stored.body))
+
+
+def _read(value: bytes) -> Mapping[str, Any]:
+    """What a router wrote; whatever else may stand there says nothing, and stops nobody."""
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _owner(value: bytes) -> str:
+    """Of a lease; empty where it has none."""
+    return str(_read(value).get("owner", ""))
 
 
 @dataclass(slots=True)
@@ -157,7 +172,7 @@ class Leases:
 
     async def _acquire(self, sender: str) -> None:
         stored = await self._js.last(self._bucket.stream, self._bucket.subject(f"{_LEASE}.{sender}"))
-        if stored is not None and stored.body and json.loads(stored.body)["owner"]:
+        if stored is not None and _owner(stored.body):
             return  # its owner has not given it up, or is dead and it has not expired
         if await self._write(sender, self._instance, stored.sequence if stored else 0):
             log.info("lease.gained", sender=sender)

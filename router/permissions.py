@@ -47,11 +47,10 @@ _STEERING = (
     f"$KV.{topology.POLICY}.policy.>",
     f"$KV.{topology.POLICY}.{PREFIX}>",
 )
-_OF_A_CONSUMER = (
-    f"$JS.API.CONSUMER.INFO.{subjects.DELIVERIES}.{{}}",
-    f"$JS.API.CONSUMER.MSG.NEXT.{subjects.DELIVERIES}.{{}}",
-    f"$JS.ACK.{subjects.DELIVERIES}.{{}}.>",
-)
+#: Where a service asks JetStream: its account has none of its own, so what it imports lies under another name.
+API = "pointsman.js"
+_JETSTREAM = "$JS.API"
+ACCOUNT = "POINTSMAN"  #: of the router
 _READABLE = (subjects.DELIVERIES, subjects.INBOUND, subjects.DEADLETTERS)
 
 
@@ -91,25 +90,85 @@ def operator(inbox: str) -> Permissions:
     )
 
 
-def service(source: str, consumers: Sequence[str] = ("events",)) -> Permissions:
-    """A service: publishes its own notifications, reads its own delivery events, asks about its own.
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A subject of the router's account that a service's own account may send requests to.
+
+    Accounts are what keeps services from writing elsewhere. Within one the server checks what is published, and never
+    where the answer goes: an acknowledgement of JetStream, or a message that a consumer hands out, would be stored by
+    whatever stream its reply subject belongs to. Between accounts every reply subject is the server's own.
+    """
+
+    subject: str  #: in the router's account
+    many: bool = False  #: a request has more than one answer
+
+    @property
+    def here(self) -> str:
+        """In the service's account."""
+        return self.subject.replace(_JETSTREAM, API, 1)
+
+    def exported(self, account: str) -> str:
+        """A line of the router's account."""
+        answers = ", response_type: stream" if self.many else ""
+        return f'{{ service: "{self.subject}", accounts: [{account}]{answers} }}'
+
+    def imported(self, account: str) -> str:
+        """A line of the service's account."""
+        to = f', to: "{self.here}"' if self.here != self.subject else ""
+        return f'{{ service: {{ account: {account}, subject: "{self.subject}" }}{to} }}'
+
+
+def lent(source: str, consumers: Sequence[str] = ("events",)) -> list[Lent]:
+    """What a service needs: its own notifications, its own delivery events, questions about its own.
 
     Its consumers are called `<source>_<name>`. No source holds an underscore, so the name is nobody else's; and the
     filter stands in the subject by which a consumer is made, to which the server holds the request.
     """
-    names = [f"{source}_{consumer}" for consumer in consumers]
-    api = [each.format(name) for name in names for each in _OF_A_CONSUMER]
-    made = [f"$JS.API.CONSUMER.CREATE.{subjects.DELIVERIES}.{name}.deliveries.{source}.>" for name in names]
-    asks = [f"pointsman.{question}.{source}" for question in sorted(OF_A_SOURCE)]
-    return Permissions(publish=(f"notifications.*.{source}", *made, *api, *asks), subscribe=(f"_INBOX_{source}.>",))
+    needs = [Lent(f"notifications.*.{source}")]
+    for name in (f"{source}_{consumer}" for consumer in consumers):
+        of = f"{subjects.DELIVERIES}.{name}"
+        needs += [
+            Lent(f"{_JETSTREAM}.CONSUMER.CREATE.{of}.deliveries.{source}.>"),
+            Lent(f"{_JETSTREAM}.CONSUMER.INFO.{of}"),
+            Lent(f"{_JETSTREAM}.CONSUMER.MSG.NEXT.{of}", many=True),
+            Lent(f"$JS.ACK.{of}.>"),
+        ]
+    return needs + [Lent(f"pointsman.{question}.{source}") for question in sorted(OF_A_SOURCE)]
+
+
+def service(source: str, consumers: Sequence[str] = ("events",)) -> Permissions:
+    """The user of a service, in an account of its own that imports what it is lent."""
+    return Permissions(publish=[each.here for each in lent(source, consumers)], subscribe=(f"_INBOX_{source}.>",))
+
+
+def account_of(source: str) -> str:
+    """The name of a service's account."""
+    return source.upper()
+
+
+def imports(source: str, consumers: Sequence[str] = ("events",)) -> str:
+    """What stands in the account of a service."""
+    return _block("imports", [each.imported(ACCOUNT) for each in lent(source, consumers)])
+
+
+def exports(sources: Sequence[str]) -> str:
+    """What stands in the router's account, for all services."""
+    return _block("exports", [each.exported(account_of(source)) for source in sources for each in lent(source)])
+
+
+def _block(name: str, rows: Sequence[str]) -> str:
+    return f"{name}: [\n" + "".join(f"  {row}\n" for row in rows) + "]\n"
 
 
 def _listed(names: Sequence[str]) -> str:
     return "[\n" + "".join(f'  "{name}"\n' for name in names) + "]"
 
 
+_USAGE = "router | operator | service SOURCE [CONSUMER ...] | imports SOURCE [CONSUMER ...] | exports SOURCE ..."
+
+
 def main() -> int:
-    """Print the block of `router`, `operator` or `service <source> [<consumer> ...]`."""
+    """Print a block: of a user, of what a service's account imports, or of what the router's account exports."""
     match sys.argv[1:]:
         case ["router"]:
             sys.stdout.write(router(Settings(nats={"inbox": "_INBOX_pointsman"})).block())
@@ -117,10 +176,12 @@ def main() -> int:
             sys.stdout.write(operator("_INBOX_operator").block())
         case ["service", source, *consumers] if subjects.SOURCE.fullmatch(source):
             sys.stdout.write(service(source, consumers or ("events",)).block())
+        case ["imports", source, *consumers] if subjects.SOURCE.fullmatch(source):
+            sys.stdout.write(imports(source, consumers or ("events",)))
+        case ["exports", *sources] if sources and all(subjects.SOURCE.fullmatch(each) for each in sources):
+            sys.stdout.write(exports(sources))
         case _:
-            sys.stderr.write(
-                "usage: python -m router.permissions router | operator | service SOURCE [CONSUMER ...]" + "\n"
-            )
+            sys.stderr.write(f"usage: python -m router.permissions {_USAGE}\n")
             return 2
     return 0
 

@@ -19,6 +19,9 @@ from router.jetstream import StoreError
 
 log = structlog.get_logger(__name__)
 
+#: First tokens of subjects that are stored, or that routers listen to.
+_OURS = frozenset({"notifications", "deliveries", "outbox", "timers", "wake", "inbound", "deadletters", "pointsman"})
+
 Answer = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 #: Subject below `pointsman.` -> what answers there.
 Endpoints = Mapping[str, Answer]
@@ -53,6 +56,9 @@ def of_its_source(answer: Answer) -> Callable[[Request], Awaitable[None]]:
 
 def _handler(answered: Callable[[Request], Awaitable[Mapping[str, Any]]]) -> Callable[[Request], Awaitable[None]]:
     async def handler(request: Request) -> None:
+        if not _may_answer(request):
+            log.warning("service.reply_refused", subject=request.subject)
+            return
         try:
             await request.respond(to_json(await answered(request)))
         except BadRequestError as exc:
@@ -66,6 +72,12 @@ def _handler(answered: Callable[[Request], Awaitable[Mapping[str, Any]]]) -> Cal
             await _refuse(request, 500, "a fault of the router's own; its log says where", None)
 
     return handler
+
+
+def _may_answer(request: Request) -> bool:
+    """Whoever asks names where the answer goes. It is a place of the asker's, never one that only routers write."""
+    reply = request._msg.reply
+    return reply.partition(".")[0] not in _OURS and not reply.startswith("$")
 
 
 def _object(data: bytes) -> Mapping[str, Any]:

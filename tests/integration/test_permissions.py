@@ -22,6 +22,7 @@ from router.app import Router
 from router.client import AnswerError, DeliveryEvent, Pointsman
 from router.clock import utc_now
 from router.jetstream import JetStream
+from router.permissions import API
 from router.published import Publications
 from router.settings import Settings
 from router.switches import Switch, Switches
@@ -53,7 +54,7 @@ async def server() -> AsyncIterator[SecuredNats]:
 
 def as_service(server: SecuredNats, source: str) -> Any:
     """The client of a service, over TLS and with its key."""
-    return Pointsman.connect(server.url, source=source, timeout=2, **server.options(source))
+    return Pointsman.connect(server.url, source=source, timeout=2, api=API, **server.options(source))
 
 
 async def final_event(pointsman: Pointsman, identity: str) -> DeliveryEvent:
@@ -145,6 +146,29 @@ FORBIDDEN = [
     ("$JS.API.CONSUMER.MSG.NEXT.DELIVERIES.follow-up", b"{}"),
     ("$JS.API.CONSUMER.MSG.NEXT.OUTBOX.dispatch-us-normal", b"{}"),
     ("$JS.API.CONSUMER.DELETE.DELIVERIES.follow-up", b""),
+    (f"{API}.CONSUMER.CREATE.DELIVERIES.shop_events.deliveries.crm.>", b"{}"),
+    (f"{API}.CONSUMER.MSG.NEXT.DELIVERIES.crm_events", b"{}"),
+    (f"{API}.STREAM.INFO.OUTBOX", b""),
+]
+#: Where it may not write, and would if an answer to what it may publish went there.
+WRITTEN_BY_OTHERS = [
+    "deliveries.crm.delivered.sms.c1",
+    "outbox.us.urgent.crm.c1",
+    "timers.defer.crm.c1",
+    "notifications.urgent.crm",
+    "inbound.sms.us",
+    "deadletters.intake.crm",
+    "$KV.senders.lease.crm",
+    "$KV.policy.pause.category.otp",
+    "$KV.consent.x",
+]
+#: What gets an answer: from JetStream, from a consumer with a message to hand out, from the router.
+ANSWERED = [
+    ("notifications.normal.shop", b'{"id": "reply", "to": "+12025550123", "content": {"text": "hello"}}'),
+    (f"{API}.CONSUMER.INFO.DELIVERIES.shop_events", b""),
+    (f"{API}.CONSUMER.MSG.NEXT.DELIVERIES.shop_events", b'{"batch": 1}'),
+    ("pointsman.explain.shop", b"{}"),
+    ("pointsman.trace.shop", b'{"id": "a1"}'),
 ]
 
 
@@ -160,6 +184,37 @@ async def test_a_service_can_publish_nothing_that_is_not_its_own(server: Secured
     assert await stored(server) == before
 
 
+@pytest.mark.parametrize("reply", WRITTEN_BY_OTHERS)
+async def test_a_service_can_have_no_answer_written_where_it_may_not_write(server: SecuredNats, reply: str) -> None:
+    """The server holds publishers to their subjects, and nobody to what they name as a reply."""
+    async with as_service(server, "shop") as shop:
+        await shop.publish({"id": "a1", "to": US, "content": {"text": "hello"}})
+        await final_event(shop, "a1")
+    client, router = await server.connect("shop"), await server.connect("router")
+
+    for subject, body in ANSWERED:
+        await client.publish(subject, body, reply=reply)
+    await client.flush()
+
+    # Each was taken, and what the router answered last was answered: a question that comes after it is.
+    await client.request("pointsman.trace.shop", b'{"id": "a1"}', timeout=5)
+    async with as_service(server, "shop") as shop:
+        await final_event(shop, "reply")
+    assert await messages_on(router, reply) == 0
+    assert server.refused == []
+
+
+async def messages_on(router: Client, subject: str) -> int:
+    """Messages that any stream has on this subject."""
+    names = json.loads((await router.request("$JS.API.STREAM.NAMES", json.dumps({"subject": subject}).encode())).data)
+    found = 0
+    for name in names["streams"]:
+        asked = json.dumps({"subjects_filter": subject}).encode()
+        info = json.loads((await router.request(f"$JS.API.STREAM.INFO.{name}", asked)).data)
+        found += sum((info["state"].get("subjects") or {}).values())
+    return found
+
+
 @pytest.mark.parametrize("subject", ["deliveries.>", "deliveries.shop.>", "outbox.>", "$KV.>", "_INBOX.>", ">"])
 async def test_a_service_can_listen_to_nothing_but_its_own_answers(server: SecuredNats, subject: str) -> None:
     shop = await server.connect("shop")
@@ -170,7 +225,7 @@ async def test_a_service_can_listen_to_nothing_but_its_own_answers(server: Secur
 async def test_a_consumer_asks_for_what_its_subject_says(server: SecuredNats) -> None:
     """The filter stands in the subject, which permissions see; a request that says something else is refused."""
     shop = await server.connect("shop")
-    subject = "$JS.API.CONSUMER.CREATE.DELIVERIES.shop_events.deliveries.shop.>"
+    subject = f"{API}.CONSUMER.CREATE.DELIVERIES.shop_events.deliveries.shop.>"
     for change in ({"filter_subject": "deliveries.crm.>"}, {"filter_subjects": ["deliveries.crm.>"]}):
         config = {"durable_name": "shop_events", "name": "shop_events", "ack_policy": "explicit", **change}
         request = json.dumps({"stream_name": "DELIVERIES", "config": config}).encode()
@@ -193,6 +248,9 @@ async def test_without_a_key_or_a_certificate_nobody_comes_in(server: SecuredNat
         ("operator.conf", ["operator"]),
         ("service-shop.conf", ["service", "shop"]),
         ("service-crm.conf", ["service", "crm"]),
+        ("imports-shop.conf", ["imports", "shop"]),
+        ("imports-crm.conf", ["imports", "crm"]),
+        ("exports.conf", ["exports", "shop", "crm"]),
     ],
 )
 def test_the_shipped_blocks_are_those_of_the_code(file: str, arguments: list[str]) -> None:

@@ -411,3 +411,22 @@ async def test_what_could_not_be_read_is_listed_and_closed(harness: Harness) -> 
     assert resolved == {"id": identity, "done": "closed"}
     states = [await _told(harness, "deadletters.list", state=state) for state in ("open", "resolved", "all")]
     assert [len(each["dead_letters"]) for each in states] == [0, 1, 1]
+
+
+async def test_an_answer_is_written_into_no_stream_and_a_lease_that_makes_no_sense_stops_nobody(
+    harness: Harness,
+) -> None:
+    await harness.publish("n-1")
+    await harness.wait_for("n-1", "delivered")
+    before = (await harness.js.stream_info("DELIVERIES")).state.last_seq
+    for reply in ("deliveries.crm.routed.none.c1", "$KV.senders.lease.uk", "pointsman.explain"):
+        await harness.client.publish("pointsman.explain", b"{}", reply=reply)
+    for key in ("lease.uk", "lease.us", "router.stranger"):
+        await harness.js.publish(f"$KV.senders.{key}", b'{"error": {}}')
+    await harness.client.request("pointsman.explain", b"{}", timeout=5)
+
+    assert (await harness.js.stream_info("DELIVERIES")).state.last_seq == before
+    await asyncio.sleep(1.2)  # in which every lease was renewed twice
+    for n in range(3):
+        await harness.publish(f"m-{n}", US if n else "+447700900123")
+        await harness.wait_for(f"m-{n}", "delivered")
