@@ -18,7 +18,7 @@ from channels.port import TemplateCatalog, TemplateReport
 from router import topology
 from router.buckets import Bucket, Mirror
 from router.jetstream import JetStream
-from router.settings import TemplateSettings
+from router.sender_settings import TemplateSettings
 from router.tasks import keep_running
 
 log = structlog.get_logger(__name__)

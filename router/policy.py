@@ -12,7 +12,8 @@ from policies.content import placeholders_in
 from policies.engine import Policy, compile_policy
 from policies.pauses import Pause
 from policies.world import TemplateEntry, World
-from router.settings import Settings, TemplateSettings
+from router.sender_settings import TemplateSettings
+from router.settings import Settings
 
 
 class PolicyFileError(Exception):

@@ -24,7 +24,8 @@ from channels.reasons import Reason
 from channels.registry import discover
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from router.cli.app import app
-from router.settings import SenderSettings, Settings, TlsSettings
+from router.sender_settings import SenderSettings
+from router.settings import Settings, TlsSettings
 from router.wire import DeadLetterEvent, DecisionModel, DeliveryEvent, InboundEvent, Notification, parse_notification
 
 ROOT = Path(__file__).parent.parent
