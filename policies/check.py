@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 
-from policies.document import PlanStep, PolicyDocument, Route, dotted
+from policies.document import CountryGuard, PlanStep, PolicyDocument, Route, dotted
+from policies.numbers import zones_of_one_number
 from policies.regions import Point, regions
 from policies.senders import can_serve
 from policies.survey import RouteRecord, StepRecord, Survey, survey
 from policies.templates import matches
 from policies.toml_lines import Path, line_at, lines_of
 from policies.world import World
+from policies.zones import open_in_all, places
 
 
 class Severity(StrEnum):
@@ -47,13 +50,15 @@ class _Found:
 
 #: Gaps of one kind that are told one by one.
 _TOLD = 8
+#: Zones differ alike on every day, but for an hour.
+_ANY_DAY = datetime(2026, 1, 15, tzinfo=UTC)
 
 
 def check(document: PolicyDocument, world: World, text: str) -> list[Finding]:
     """Everything found, in the order of its lines; `text` is what the document was read from."""
     seen = survey(document, world)
     lines = lines_of(text)
-    found = [*_languages(document, world), *_gaps(seen)]
+    found = [*_languages(document, world), *_never_open(document, world), *_gaps(seen)]
     for index, route in enumerate(document.routes):
         found += _route(document, index, seen)
         if seen.routes[index].tried:
@@ -145,6 +150,34 @@ def _languages(document: PolicyDocument, world: World) -> Iterator[_Found]:
     for country, language in document.languages.items():
         if approved and not _has(approved, language):
             yield _Found(("languages", country), f"no template is approved in '{language}', the language of {country}")
+
+
+def _never_open(document: PolicyDocument, world: World) -> Iterator[_Found]:
+    """Quiet hours that numbers of several zones never leave."""
+    for index, quiet in enumerate(document.guards.quiet_hours):
+        held = document.countries(quiet.country)
+        shut = []
+        for zones, numbers_of in zones_of_one_number().items():
+            countries = [each for each in sorted(numbers_of) if not held or each in held]
+            reached = [each for each in countries if _reached(each, document, world)]
+            if reached and open_in_all(_ANY_DAY, places(zones), quiet.start, quiet.end) is None:
+                shut.append((len(zones), reached))
+        if shut:
+            count, countries = max(shut)
+            which = f"in {' and '.join(countries)}, where one number may be in {count} zones"
+            message = (
+                f"some numbers never leave these hours in all of their time zones, so they are never sent to: {which}"
+            )
+            yield _Found(("guards", "quiet_hours", index), message, Severity.WARNING)
+
+
+def _reached(country: str, document: PolicyDocument, world: World) -> bool:
+    """Whether anything can be sent to numbers of this country."""
+    guard = document.guards.countries or CountryGuard()
+    allowed = document.countries(guard.allowed)
+    if country in document.countries(guard.blocked) or (allowed and country not in allowed):
+        return False
+    return any(can_serve(sender, channel, country) for sender in world.senders for channel in sender.channels)
 
 
 def _has(approved: Iterable[str], wanted: str) -> bool:

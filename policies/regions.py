@@ -27,9 +27,9 @@ _GROWTH = (
     "source",
     "text",
     "media",
+    "category",  # before templates, some of which are of one category alone
     "template",
     "session",
-    "category",
     "address",
     "country",
 )

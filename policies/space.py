@@ -12,8 +12,8 @@ in which one channel has no consent is like one in which the recipient was found
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from itertools import combinations, product
@@ -24,10 +24,15 @@ from phonenumbers import SUPPORTED_REGIONS
 from channels.model import Category, ChannelName, Handle, Lane, Sender
 from policies import document as doc
 from policies.model import RecipientFacts, RoutingRequest, TemplateRequest
+from policies.numbers import zones_of_one_number
 from policies.senders import US_AND_CANADA
 from policies.situation import Situation, situation
+from policies.steps import MUST_BE
 from policies.templates import matches
 from policies.world import TemplateEntry, World
+from policies.zones import is_inside, places
+
+_Answers = tuple[bool, ...]  # of each span of the day that is written
 
 #: Media in one notification, at most (the contract).
 MOST_MEDIA = 10
@@ -47,6 +52,8 @@ class Value:
     facts: Mapping[str, Any] = field(default_factory=dict)  #: what is known then
     now: datetime = _DAY
     members: frozenset[str] = frozenset()  #: the countries of the class, or the channels
+    only_in: frozenset[str] | None = None  #: of a clock: the countries whose numbers it can be of; None: any address
+    categories: frozenset[Category] = frozenset(Category)  #: of a setting: those that it is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,14 @@ class Space:
     def values(self, point: tuple[int, ...]) -> tuple[Value, ...]:
         """The values of a setting."""
         return tuple(dimension.values[index] for dimension, index in zip(self.settings, point, strict=True))
+
+    def possible(self, values: Sequence[Value]) -> int:
+        """The circumstances that there can be in this setting."""
+        is_number = self._merged(values).request["scheme"] == "tel"
+        countries = frozenset[str]().union(*(value.members for value in values)) if is_number else frozenset[str]()
+        categories = frozenset.intersection(*(value.categories for value in values))
+        clocks = self.where("clock", lambda clock: clock.only_in is None or not clock.only_in.isdisjoint(countries))
+        return clocks & self.where("category", lambda value: value.request["category"] in categories)
 
     def situation(self, values: Iterable[Value]) -> Situation:
         """A situation of these values, ordinary in every other dimension."""
@@ -196,7 +211,7 @@ def _countries(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
     classes = country_classes(document, world)
     for country, members in sorted(classes, key=lambda each: (each[0] != "US", each[0] != "CA")):
         others = f" (or {len(members) - 1} countries like it)" if len(members) > 1 else ""
-        yield Value(f"in {country}{others}", {"country": country})
+        yield Value(f"in {country}{others}", {"country": country}, members=members)
     if any(address.request["scheme"] not in _TELLING_COUNTRY for address in _addresses(document, world)):
         yield Value("in no country", {"country": None})
 
@@ -238,8 +253,7 @@ def _texts(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
 def _templates(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
     """None, and one of each set of languages, asked for in each language that a condition tells from the others."""
     yield Value("no template")
-    if not world.templates:
-        yield Value("a template by its content SID", {"template": TemplateRequest(content_sid="HX")})
+    yield from _by_sid()
     wanted = {language for table in conditions_of(document) for language in table.language}
     alike: dict[tuple[Any, ...], TemplateEntry] = {}
     for entry in world.templates.values():
@@ -250,6 +264,19 @@ def _templates(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
         for language in _told_apart(entry.languages, wanted):
             words = f"template '{entry.name}' in '{language}'"
             yield Value(words, {"template": TemplateRequest(entry.name, language=language)})
+
+
+def _by_sid() -> Iterator[Value]:
+    """Templates by content SIDs that stand nowhere under [templates]; what those must be depends on the category."""
+    template = {"template": TemplateRequest(content_sid="HX")}
+    yield Value(
+        "a template by its content SID",
+        template,
+        categories=frozenset(each for each in Category if each not in MUST_BE),
+    )
+    for category in filter(MUST_BE.__contains__, Category):
+        words = f"a template for {MUST_BE[category]} by its content SID"
+        yield Value(words, {**template, "category": category}, categories=frozenset({category}))
 
 
 def _told_apart(languages: Iterable[str], wanted: Collection[str]) -> Iterable[str]:
@@ -275,12 +302,57 @@ def _sources(document: doc.PolicyDocument) -> Iterator[Value]:
 
 
 def _clocks(document: doc.PolicyDocument) -> Iterator[Value]:
-    """The beginning of each stretch of the day in which nothing that is written changes."""
+    """The beginning of each stretch of the day in which nothing that is written changes; what no one clock shows."""
     spans: list[doc.Span] = [*document.guards.quiet_hours]
     spans += [table.local_time for table in conditions_of(document) if table.local_time]
-    for clock in sorted({clock for span in spans for clock in (span.start, span.end)} or {time(12)}):
+    clocks = sorted({clock for span in spans for clock in (span.start, span.end)} or {time(12)})
+    told = set()
+    for clock in clocks:
         words = f"at {clock:%H:%M} there" if spans else "at any time"
-        yield Value(words, {"timezone": "Etc/UTC"}, now=datetime.combine(_DAY, clock, tzinfo=UTC))
+        value = Value(words, {"timezone": "Etc/UTC"}, now=datetime.combine(_DAY, clock, tzinfo=UTC))
+        told.add(_answers(spans, ("Etc/UTC",), value.now))
+        yield value
+    yield from _unknown_zone(spans, clocks, told)
+    yield from _disagreeing(spans, clocks, told)
+
+
+def _unknown_zone(spans: Sequence[doc.Span], clocks: Sequence[time], told: Set[_Answers]) -> Iterable[Value]:
+    """Where neither notification nor address tells the zone: as far as that is told from every clock."""
+    found: dict[_Answers, Value] = {}
+    assumed = sorted({span.timezone for span in spans if span.timezone})
+    for now in _moments(clocks, assumed) or [_DAY]:
+        words = f"where no time zone is known{f', at {now:%H:%M} UTC' if assumed else ''}"
+        found.setdefault(_answers(spans, (), now), Value(words, now=now))
+    return [value for answers, value in found.items() if answers not in told]
+
+
+def _disagreeing(spans: Sequence[doc.Span], clocks: Sequence[time], told: Set[_Answers]) -> Iterable[Value]:
+    """Where one number may be in several zones: each moment that is told from every clock."""
+    found: dict[_Answers, Value] = {}
+    for zones, countries in zones_of_one_number().items():
+        for now in _moments(clocks, zones):
+            answers = _answers(spans, zones, now)
+            if answers not in told:
+                words = f"where a number may be in {len(zones)} time zones, at {now:%H:%M} UTC"
+                value = found.get(answers) or Value(words, facts={"timezones": zones}, now=now, only_in=frozenset())
+                found[answers] = replace(value, only_in=(value.only_in or frozenset()) | countries)
+    return found.values()
+
+
+def _moments(clocks: Iterable[time], zones: Iterable[str]) -> list[datetime]:
+    """When the clocks of these zones come to these times, in one day of UTC."""
+    shown = {datetime.combine(_DAY, clock, tzinfo=zone) for clock in clocks for zone in places(zones)}
+    return sorted({_DAY + (moment - _DAY) % timedelta(days=1) for moment in shown})
+
+
+def _answers(spans: Iterable[doc.Span], zones: Sequence[str], now: datetime) -> _Answers:
+    """What each span says of a recipient in these zones."""
+    answers = []
+    for span in spans:
+        names = zones or ([span.timezone] if span.timezone else [])
+        inside = [is_inside(now, zone, span.start, span.end) for zone in places(names)]
+        answers.append(any(inside) if isinstance(span, doc.QuietHours) else bool(inside) and all(inside))
+    return tuple(answers)
 
 
 def _pins(world: World) -> Iterator[Value]:

@@ -225,13 +225,13 @@ def _template(option: Option, situation: Situation, senders: tuple[Candidate, ..
     return _step(option.channel, Form.TEMPLATE, sender.name, chosen.what, chosen.language, because, sender.because)
 
 
-#: What a template must be, by the provider's categories, where the configuration does not know it.
-_MUST_BE: Mapping[str, str] = {Category.OTP: "authentication", Category.MARKETING: "marketing"}
+#: What a template must be, by the provider's categories, where the configuration does not know its content SID.
+MUST_BE: Mapping[str, str] = {Category.OTP: "authentication", Category.MARKETING: "marketing"}
 
 
 def _not_on_whatsapp(entry: TemplateEntry | None, situation: Situation) -> Obstacle | None:
     """What Meta does not deliver of its own templates."""
-    category = entry.category if entry else _MUST_BE.get(situation.category)
+    category = entry.category if entry else MUST_BE.get(situation.category)
     if category == "marketing" and situation.country == "US":
         # https://www.twilio.com/docs/api/errors/63049
         return Obstacle(Reason.NOT_ON_CHANNEL, "WhatsApp delivers no marketing templates in the United States")

@@ -128,13 +128,18 @@ def survey(document: PolicyDocument, world: World) -> Survey:
     """Go through all of it."""
     space = space_of(document, world)
     policy = compile_policy(document, world)
-    return _Surveyor(space, policy).walk()
+    return _Surveyor(space, policy, any_sid=not world.templates).walk()
 
 
 class _Surveyor:
-    """One walk."""
+    """One walk.
 
-    def __init__(self, space: Space, policy: Policy) -> None:
+    Without `any_sid` a form that only templates with content SIDs of no configuration could use does not count as used:
+    what is configured is what an author means.
+    """
+
+    def __init__(self, space: Space, policy: Policy, *, any_sid: bool) -> None:
+        self._any_sid = any_sid
         self._space = space
         self._policy = policy
         self._gates = [
@@ -176,7 +181,7 @@ class _Surveyor:
 
     def _visit(self, point: Point, values: tuple[Value, ...], situation: Situation) -> None:
         stopped = self._stopped_by(values, situation.country)
-        alive = self._space.everything
+        possible = alive = self._space.possible(values)
         for mask in stopped.values():
             alive &= ~mask
         left, applied = alive, 0
@@ -184,7 +189,7 @@ class _Surveyor:
         forms: dict[tuple[int, Form], Step | Obstacle] = {}
         for index, route in enumerate(self._policy.routes.routes):
             record = self._found.routes[index]
-            mask = self._applying(index, record, situation)
+            mask = self._applying(index, record, situation) & possible
             applied |= mask
             if mask:
                 _note_guards(record, mask, stopped)
@@ -258,7 +263,7 @@ class _Surveyor:
                 forms[key] = resolve(option, fits_of((form,)), situation)
             found = forms[key]
             if isinstance(found, Step):
-                seen.forms[form].works = True
+                seen.forms[form].works |= self._any_sid or not _is_by_sid(situation)
                 return True
             seen.forms[form].obstacles[found] += 1
         return False
@@ -275,7 +280,9 @@ class _Surveyor:
         for step, seen in zip(route.steps, record.steps, strict=True):
             for channel in () if seen.could else self._channels(step):
                 if applies & self._turn(step, channel):
-                    seen.could |= self._works(step, _unheeded(step), channel, situation, forms)
+                    alone = _unheeded(step)
+                    self._works(step, alone, channel, situation, forms)
+                    seen.could |= alone.whole.works
 
     def _stopped_by(self, values: tuple[Value, ...], country: str | None) -> Mapping[str, int]:
         """Guard -> the circumstances in which it stops whatever goes to this country; asked once for each."""
@@ -316,6 +323,11 @@ class _Surveyor:
             if isinstance(resolve(option, fits_of(ALL_FORMS), situation), Step):
                 carried |= self._reach[channel]
         return carried
+
+
+def _is_by_sid(situation: Situation) -> bool:
+    template = situation.request.template
+    return template is not None and template.content_sid is not None
 
 
 def _note_guards(record: RouteRecord, mask: int, stopped: Mapping[str, int]) -> None:

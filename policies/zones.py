@@ -21,6 +21,11 @@ def zone_named(name: str) -> ZoneInfo | None:
         return None
 
 
+def places(names: Iterable[str]) -> list[ZoneInfo]:
+    """The zones of these names, without those that there are none of."""
+    return [zone for name in names if (zone := zone_named(name))]
+
+
 def is_inside(moment: datetime, zone: ZoneInfo, start: time, end: time) -> bool:
     """Whether the clocks of the zone stand between start (included) and end (not included)."""
     clock = moment.astimezone(zone).time()

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 
+from channels.address import parse_recipient, zones_of
 from channels.model import SMS, WHATSAPP, ChannelCapabilities, ChannelName, SenderKind
 from channels.registry import discover
 from policies import document as doc
 from policies.check import Finding, Severity, check
 from policies.document import PolicyDocument, load, shipped
 from policies.engine import compile_policy, decide
-from policies.model import RecipientFacts, RoutingPlan, RoutingRequest
+from policies.model import RecipientFacts, RoutingPlan, RoutingRequest, TemplateRequest
 from policies.space import MOST_MEDIA, space_of
 from policies.world import TemplateEntry, World
 from router.policy import world_of
 from router.settings import load as load_settings
-from tests.factories import CAPABILITIES, NOW, US_MAIN, a_sender, a_world
+from tests.factories import CAPABILITIES, NOW, US_MAIN, a_request, a_sender, a_world, facts
 from tests.policies.test_engine_properties import DOCUMENTS, FACTS, REQUESTS, WORLDS
 
 BROKEN = Path(__file__).parent / "broken"
@@ -30,7 +32,7 @@ ROUTE = re.compile(r"route\.[^.]+")
 DEFAULT = Path(doc.__file__).with_name("default.toml").read_text("utf-8")
 
 
-def example(name: str) -> tuple[PolicyDocument, World, str]:
+def documented(name: str) -> tuple[PolicyDocument, World, str]:
     """A documented policy with the configuration beside it."""
     configuration, _ = load_settings(EXAMPLES / name / "pointsman.toml", {})
     text = (EXAMPLES / name / "policy.toml").read_text("utf-8")
@@ -59,7 +61,7 @@ def test_the_shipped_policy_has_nothing_to_find() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_documented_policies_have_nothing_to_find(name: str) -> None:
-    assert check(*example(name)) == []
+    assert check(*documented(name)) == []
 
 
 def messages(text: str, world: World) -> list[str]:
@@ -70,7 +72,7 @@ EVERYTHING = 'version = "1"\n[[routes]]\nname = "all"\nplan = [{ channel = "what
 
 
 def test_a_finding_names_line_place_and_how_sure_it_is() -> None:
-    text = EVERYTHING.replace('{ channel = "sms" }', '{ channel = "sms", form = ["text", "media"] }')
+    text = EVERYTHING.replace('{ channel = "sms" }', '{ channel = "sms", form = ["text", "template", "media"] }')
     assert check(load(text, "policy.toml"), a_world(), text) == [
         Finding(
             2,
@@ -82,7 +84,7 @@ def test_a_finding_names_line_place_and_how_sure_it_is() -> None:
         ),
         Finding(
             4,
-            "routes[0].plan[1].form[1]",
+            "routes[0].plan[1].form[2]",
             Severity.WARNING,
             "the form 'media' is never used: there are 1 media and sms takes none",
         ),
@@ -127,14 +129,35 @@ def text_of(document: PolicyDocument) -> str:
     return f"version = '{document.label}'"
 
 
+def broken(name: str) -> PolicyDocument:
+    return load((BROKEN / f"{name}.toml").read_text("utf-8"), name)
+
+
+#: A mobile number that may be in sixteen zones, and recipients whose zone nobody knows.
+RUSSIA, NOWHERE, UNASSIGNED = map(
+    parse_recipient, ("+79161234567", "whatsapp:GB.13491208655302741918", "+441111111111")
+)
+
+
 # Every example goes through a whole space, so there are few of them.
 @settings(max_examples=15)
 @given(REQUESTS, FACTS, DOCUMENTS, WORLDS)
+@example(a_request(recipient=RUSSIA), facts(), broken("day-and-night"), a_world())
+@example(a_request(recipient=NOWHERE), facts(), broken("day-and-night"), a_world())
+@example(a_request(recipient=UNASSIGNED), facts(), broken("day-and-night"), a_world())
+@example(
+    a_request(text=None, template=TemplateRequest(content_sid="HX1")),
+    facts(),
+    broken("templates-by-name-alone"),
+    a_world(),
+)
+@example(a_request(recipient=RUSSIA), facts(), broken("never-out-of-quiet-hours"), a_world())
 def test_what_the_check_says_holds_for_every_decision(
     request: RoutingRequest, facts: RecipientFacts, document: PolicyDocument, world: World
 ) -> None:
     assume(request.pin is None or request.pin in world.channels)
     assume(len(request.media) <= MOST_MEDIA)
+    facts = replace(facts, timezones=zones_of(request.recipient))
     findings = check(document, world, text_of(document))
     decision = decide(request, facts, compile_policy(document, world), NOW)
     routes = [entry.rule.removeprefix("route.") for entry in decision.trace if ROUTE.fullmatch(entry.rule)]
@@ -146,11 +169,13 @@ def test_what_the_check_says_holds_for_every_decision(
         assert not {f"routes[{index}]" for index, name in enumerate(routes) if name == applied[-1]} & dead
     if routes and not applied and request.recipient.scheme in ("tel", "whatsapp"):
         assert any(finding.message.startswith("no route covers") for finding in findings)
+    if "no hour of the day is outside" in decision.trace[-1].because:
+        assert any(finding.message.startswith("some numbers never leave these hours") for finding in findings)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_their_last_route_the_documented_policies_have_gaps(name: str) -> None:
-    document, world, text = example(name)
+    document, world, text = documented(name)
     shorter = document.model_copy(update={"routes": document.routes[:-1]})
     assert any(finding.where == "routes" for finding in check(shorter, world, text))
 

@@ -14,7 +14,7 @@ from channels.reasons import Reason
 from policies.engine import Policy, compile_policy, decide
 from policies.model import Deferred, Outcome, RoutingPlan, Step, Suppressed, TemplateRequest
 from tests.factories import NOW, NUMBERS, a_request, facts
-from tests.policies.test_check import example
+from tests.policies.test_check import documented
 
 ORDERS = {"us-orders", "us-orders-2"}
 #: Everybody has said yes to offers.
@@ -25,7 +25,7 @@ PICTURE = ("https://example.com/1.jpg",)
 
 
 def policy(name: str) -> Policy:
-    document, world, _ = example(name)
+    document, world, _ = documented(name)
     return compile_policy(document, world)
 
 
@@ -45,7 +45,7 @@ class TestMarketplace:
     policy = policy("marketplace")
 
     def test_it_is_in_twelve_countries(self) -> None:
-        document, _, _ = example("marketplace")
+        document, _, _ = documented("marketplace")
         guard = document.guards.countries
         assert guard
         assert len(document.countries(guard.allowed)) == 12
