@@ -47,7 +47,7 @@ class Reason(StrEnum):
     RESOLVED_BY_SEARCH = "resolved_by_search"  #: an unknown outcome, found in the provider's list
     NOT_FOUND = "not_found"  #: an unknown outcome that neither a callback nor the provider's list confirms
     MISATTRIBUTED = "misattributed"  #: a message that a search had found proved to be another attempt's
-    RESOLVED_BY_PERSON = "resolved_by_person"  #: an unknown outcome that a person looked up
+    RESOLVED_BY_PERSON = "resolved_by_person"  #: what neither we nor the provider could tell, looked up
     HELD = "held"  #: an unknown outcome that only a person may resolve
     NO_RECEIPT = "no_receipt"  #: `sent` is the last word of a carrier without receipts
     INTERNAL = "internal"  #: a fault of the router's own; its log says where

@@ -52,10 +52,14 @@ class Ledger:
 
     async def stored_at(self, status: str, source: str, notification_id: str, attempt: int) -> datetime | None:
         """When the newest event of this status was stored, by the server's clock; None if it is another attempt's."""
-        newest = await self._js.last(subjects.DELIVERIES, subjects.delivery(source, status, "*", notification_id))
+        newest = await self.newest(status, source, notification_id)
         if newest is None or json.loads(newest.body)["attempt"] != attempt:
             return None
         return parse_time(newest.time)
+
+    async def newest(self, status: str, source: str, notification_id: str) -> Stored | None:
+        """The newest event of this status."""
+        return await self._js.last(subjects.DELIVERIES, subjects.delivery(source, status, "*", notification_id))
 
     async def append(self, about: About, happening: Happening, snapshot: Snapshot, *, after: int) -> Story:
         """Append one event that follows the one at sequence `after` (0: it is the first).

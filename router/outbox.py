@@ -21,7 +21,8 @@ from router.jetstream import MESSAGE_ID, JetStream
 from router.story import SNAPSHOT, About, Snapshot, Story
 from router.wire import Notification, parse_notification
 
-_REVISION, _STEP, _ATTEMPT = "Pointsman-Revision", "Pointsman-Step", "Pointsman-Attempt"
+_REVISION, _STEP = "Pointsman-Revision", "Pointsman-Step"
+ATTEMPT = "Pointsman-Attempt"
 _LANE = "Pointsman-Lane"
 TRACEPARENT = "traceparent"
 #: W3C trace context; a later version may have more behind the flags, and a whole line of it goes on every event.
@@ -82,7 +83,7 @@ class OutboxItem:
             SNAPSHOT: self.snapshot.dump(),
             _REVISION: str(self.revision),
             _STEP: str(self.step),
-            _ATTEMPT: str(self.attempt),
+            ATTEMPT: str(self.attempt),
             _LANE: self.lane,
         }
         return {**row, TRACEPARENT: self.traceparent} if self.traceparent else row
@@ -111,7 +112,7 @@ def read_item(source: str, notification_id: str, headers: Mapping[str, str], bod
         snapshot=Snapshot.load(headers[SNAPSHOT]),
         revision=int(headers[_REVISION]),
         step=int(headers[_STEP]),
-        attempt=int(headers[_ATTEMPT]),
+        attempt=int(headers[ATTEMPT]),
         traceparent=headers.get(TRACEPARENT),
     )
 

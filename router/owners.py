@@ -25,7 +25,7 @@ from router.story import Attempt, Story
 log = structlog.get_logger(__name__)
 
 #: Taken by the provider, and the story still waits for its end.
-_OPEN = frozenset({DeliveryStatus.ACCEPTED, DeliveryStatus.QUEUED, DeliveryStatus.SENT})
+OPEN = frozenset({DeliveryStatus.ACCEPTED, DeliveryStatus.QUEUED, DeliveryStatus.SENT})
 MISCOUNTED = "attribution"  #: stage of a dead letter: a story that had ended by a message of another attempt
 
 
@@ -82,7 +82,7 @@ class Owners:
             if story.snapshot.closed:
                 await self._tell(story, attempt)
                 return
-            if attempt.status not in _OPEN:
+            if attempt.status not in OPEN:
                 return  # it counts as failed, and the story has gone on
             try:
                 await self._append(story, attempt)

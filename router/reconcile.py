@@ -11,7 +11,7 @@ several equal attempts one for one, each to one attempt only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -31,7 +31,7 @@ from router.deadletters import DeadLetters
 from router.events import Happening
 from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
-from router.outbox import OutboxItem
+from router.outbox import ATTEMPT, OutboxItem
 from router.owners import Owner, Owners
 from router.providers import OpenChannels
 from router.rendering import outbound_message
@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 _SKEW = 5
 #: Seconds beyond the time-out for an answer within which the provider may have taken a request that had left.
 _LINGERS = 60.0
+UNKNOWN = frozenset({DeliveryStatus.UNKNOWN})
 #: A provider that cannot be asked for so many times `settle` leaves the attempt to a person.
 _PATIENCE = 30
 
@@ -178,26 +179,33 @@ class Reconcile:
             return f"step@{step}"
         return f"give_up@{Reason.OUTCOME_UNKNOWN}"
 
-    async def as_sent(self, source: str, notification_id: str, number: int) -> bool:
-        """A person says that an unknown attempt was sent: the story ends there. False when it is no longer unknown."""
-        return await self._by_person(source, notification_id, number, DeliveryStatus.SENT, "")
+    async def as_sent(self, owner: Owner, waiting: Collection[DeliveryStatus] = UNKNOWN) -> bool:
+        """A person says that an attempt was sent: the story ends there. False when it is none of `waiting` any more."""
+        return await self._by_person(owner, waiting, DeliveryStatus.SENT, "")
 
-    async def as_not_sent(self, source: str, notification_id: str, number: int, *, again: bool) -> bool:
-        """A person says that it was not: sent again, or given up. False when it is no longer unknown."""
+    async def as_not_sent(
+        self, owner: Owner, waiting: Collection[DeliveryStatus] = UNKNOWN, *, again: bool = False
+    ) -> bool:
+        """A person says that it was not: sent again, or given up. False when it is none of `waiting` any more."""
         move = f"retry@{rfc3339(self.clock())}" if again else f"give_up@{Reason.OUTCOME_UNKNOWN}"
-        return await self._by_person(source, notification_id, number, DeliveryStatus.FAILED, move)
+        return await self._by_person(owner, waiting, DeliveryStatus.FAILED, move)
 
     async def _by_person(
-        self, source: str, notification_id: str, number: int, status: DeliveryStatus, move: str
+        self, owner: Owner, waiting: Collection[DeliveryStatus], status: DeliveryStatus, move: str
     ) -> bool:
         while True:
-            story = await self.ledger.read(source, notification_id)
-            attempt = story.snapshot.attempt(number)
-            if attempt is None or attempt.status is not DeliveryStatus.UNKNOWN or story.snapshot.closed:
+            story = await self.ledger.read(owner.source, owner.notification_id)
+            attempt = story.snapshot.attempt(owner.number)
+            if attempt is None or attempt.status not in waiting or story.snapshot.closed:
                 return False
-            item = await self.archive.item(story, attempt.step, number)
+            item = await self.archive.item(story, attempt.step, attempt.number)
             final = status is DeliveryStatus.SENT
-            happening = replace(self._happening(item, status.value), reason=Reason.RESOLVED_BY_PERSON, final=final)
+            happening = replace(
+                self._happening(item, status.value),
+                reason=Reason.RESOLVED_BY_PERSON,
+                final=final,
+                provider_message_id=attempt.provider_message_id,
+            )
             snapshot = story.snapshot.with_attempt(attempt.moved(status, None, move))
             try:
                 await self.ledger.append(
@@ -255,9 +263,6 @@ class Reconcile:
 
     def _age(self, attempt: Attempt) -> float:
         return (self.clock() - self._since(attempt)).total_seconds()
-
-
-ATTEMPT = "Pointsman-Attempt"
 
 
 def _keys(item: OutboxItem) -> dict[str, object]:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from channels.errors import SendError
 from router import subjects
 from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetter, DeadLetters, State
 from router.follow_up import FollowUp
 from router.intake import Intake, Received
 from router.jetstream import JetStream
-from router.reconcile import ATTEMPT, Reconcile
+from router.outbox import ATTEMPT
+from router.owners import MISCOUNTED, OPEN, Owner
+from router.reconcile import UNKNOWN, Reconcile
+from router.stuck import STAGE as STUCK
+from router.stuck import Stuck
 from router.wire import InvalidNotificationError, parse_notification
 
 
@@ -30,6 +35,7 @@ class Replay:
     intake: Intake
     follow_up: FollowUp
     reconcile: Reconcile
+    stuck: Stuck
 
     async def replay(self, letter: DeadLetter, note: str | None) -> str:
         """Give it back; returns what was done, in a sentence."""
@@ -41,9 +47,9 @@ class Replay:
         return done
 
     async def resolve(self, letter: DeadLetter, outcome: str | None, note: str | None) -> str:
-        """Close it; for a held attempt `outcome` says whether the message was sent ("sent", "not_sent")."""
+        """Close it; for a held or stuck attempt `outcome` says whether the message was sent ("sent", "not_sent")."""
         done = "closed"
-        if letter.event["stage"] == "reconcile":
+        if letter.event["stage"] in {"reconcile", STUCK}:
             done = await self._resolve_held(letter, outcome)
         await self.dead_letters.mark(str(letter.event["dead_letter_id"]), State.RESOLVED, note)
         return done
@@ -57,14 +63,15 @@ class Replay:
                 headers = letter.event["headers"]
                 await self.intake.take(Received(subject, sequence, body, headers, redelivered=True))
                 return "read again; see the delivery events for what came of it"
-            case "deliveries" if letter.event["stage"] == "stuck":
-                raise NotReplayableError("only the provider knows; look there and resolve it by hand")
+            case "deliveries" if letter.event["stage"] == STUCK:
+                return await self._ask_again(_held(letter))
             case "deliveries":
                 await self.follow_up.on_event(body)
                 return "followed up again"
+            case "outbox" if letter.event["stage"] == MISCOUNTED:
+                raise NotReplayableError("its story has ended; publish it under a new id")
             case "outbox" if letter.event["stage"] == "reconcile":
-                source, identity, number = self._held(letter)
-                if await self.reconcile.as_not_sent(source, identity, number, again=True):
+                if await self.reconcile.as_not_sent(_held(letter), again=True):
                     return "sent again as a new attempt"
                 return "nothing to do: its outcome is known by now"
             case "outbox" | "wake":
@@ -86,21 +93,30 @@ class Replay:
             raise NotReplayableError("it was too large to be kept whole, and is gone from where it stood")
         return stored.body
 
+    async def _ask_again(self, owner: Owner) -> str:
+        try:
+            return await self.stuck.ask_again(*owner)
+        except SendError as exc:
+            raise NotReplayableError(
+                f"the provider still does not tell ({exc.message}); look there and resolve it by hand"
+            ) from None
+
     async def _resolve_held(self, letter: DeadLetter, outcome: str | None) -> str:
-        source, identity, number = self._held(letter)
+        waiting = OPEN if letter.event["stage"] == STUCK else UNKNOWN
         match outcome:
             case "sent":
-                changed = await self.reconcile.as_sent(source, identity, number)
+                changed = await self.reconcile.as_sent(_held(letter), waiting)
             case "not_sent":
-                changed = await self.reconcile.as_not_sent(source, identity, number, again=False)
+                changed = await self.reconcile.as_not_sent(_held(letter), waiting)
             case _:
                 raise NotReplayableError("say whether it was sent: outcome must be 'sent' or 'not_sent'")
         return "recorded" if changed else "nothing to do: its outcome is known by now"
 
-    @staticmethod
-    def _held(letter: DeadLetter) -> tuple[str, str, int]:
-        event = letter.event
-        return str(event["source"]), str(event["notification_id"]), int(event["headers"][ATTEMPT])
+
+def _held(letter: DeadLetter) -> Owner:
+    """The attempt that it is about."""
+    event = letter.event
+    return Owner(str(event["source"]), str(event["notification_id"]), int(event["headers"][ATTEMPT]))
 
 
 def _check_readable(body: bytes) -> None:

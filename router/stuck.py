@@ -1,16 +1,18 @@
 """Stuck attempts: accepted long ago and no final word since, because a callback was lost or none exists.
 
 Every acceptance is looked at once more after `tracking.stuck_after`. Where the story has not ended, the provider is
-asked, and what it says is recorded as if it had called back; so lost callbacks cost time and nothing else. A carrier
-without receipts leaves a message at `sent` for ever: after `tracking.receipt_wait` that is its final word.
+asked, and what it says is recorded as if it had called back; so lost callbacks cost time and nothing else. What is
+under way even then, or cannot be asked about, is looked at again by a schedule (`router.timers`). A carrier without
+receipts leaves a message at `sent` for ever: after `tracking.receipt_wait` that is its final word.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from nats.aio.msg import Msg
@@ -25,14 +27,17 @@ from router.deadletters import DeadLetters
 from router.events import Happening
 from router.hashing import Hasher
 from router.ledger import ConflictError, Ledger
+from router.outbox import ATTEMPT
 from router.providers import OpenChannels
 from router.settings import TrackingSettings
 from router.story import Attempt, Story
+from router.timers import Kind, Timers
 from router.tracking import Tracking
 from router.workers import LaterError
 
 log = structlog.get_logger(__name__)
 
+STAGE = "stuck"  #: of its dead letters
 _ASK_AGAIN = 60.0  #: seconds, when the provider could not be asked
 
 
@@ -46,6 +51,7 @@ class Stuck:
     hasher: Hasher
     settings: TrackingSettings
     clock: Clock
+    timers: Timers
     dead_letters: DeadLetters
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -56,13 +62,25 @@ class Stuck:
         await self._until_old_enough(self.settings.stuck_after - age)
         story = await self.ledger.read(event["source"], event["notification_id"])
         attempt = story.snapshot.attempt(event["attempt"])
-        if attempt is None or attempt.provider_message_id is None:
-            return
-        if attempt.status in TERMINAL and not attempt.given_up:
-            return
-        if story.snapshot.closed and attempt.status is DeliveryStatus.SENT:
-            return  # its carrier has no receipts, and that was said
-        await self._ask(story, attempt, msg)
+        if attempt is not None and _is_open(story, attempt):
+            await self._look(story, [attempt])
+
+    async def on_wake(self, msg: Msg) -> None:
+        """`wake.stuck.<source>.<id>`: a later look; one timer for each notification, whichever attempt it is."""
+        _, _, source, notification_id = msg.subject.split(".")
+        story = await self.ledger.read(source, notification_id)
+        await self._look(story, [attempt for attempt in story.snapshot.attempts if self._is_due(story, attempt)])
+
+    async def ask_again(self, source: str, notification_id: str, number: int) -> str:
+        """A person wants to know once more; what came of it, in a sentence. Raises `SendError`."""
+        story = await self.ledger.read(source, notification_id)
+        attempt = story.snapshot.attempt(number)
+        if attempt is None or not _is_open(story, attempt):
+            return "nothing to do: its end is known by now"
+        if await self._ask(story, attempt):
+            return "asked: the provider says how it ended"
+        await self._again(story, self._pause)
+        return "asked: still under way at the provider, which is asked again"
 
     async def stop(self) -> None:
         """Wait for nothing more: what is too young is looked at by another router."""
@@ -83,39 +101,72 @@ class Stuck:
             return
         raise LaterError("the router stops", 0.0)
 
-    async def _ask(self, story: Story, attempt: Attempt, msg: Msg) -> None:
-        fetcher: object = self.channels.of(story.snapshot.plan[attempt.step])
-        if not isinstance(fetcher, Fetcher):
-            return
-        assert attempt.provider_message_id is not None
+    async def _look(self, story: Story, attempts: Sequence[Attempt]) -> None:
+        """Ask about each, and come back for those of which there is more to hear.
+
+        By a schedule, not by giving the message back: the consumer may have so many pending, and none behind those
+        would ever be looked at.
+        """
+        pauses = [pause for attempt in attempts if (pause := await self._ask_or_bury(story, attempt)) is not None]
+        if pauses:
+            await self._again(story, min(pauses))
+
+    async def _again(self, story: Story, seconds: float) -> None:
+        at = self.clock() + timedelta(seconds=seconds)
+        await self.timers.schedule(Kind.STUCK, story.source, story.notification_id, at, b"", {})
+
+    def _is_due(self, story: Story, attempt: Attempt) -> bool:
+        """A younger one is looked at when its own acceptance is old enough."""
+        age = self._seconds_since(datetime.fromtimestamp(attempt.begun, UTC))
+        return _is_open(story, attempt) and age >= self.settings.stuck_after
+
+    @property
+    def _pause(self) -> float:
+        return max(1.0, self.settings.stuck_after)
+
+    async def _ask_or_bury(self, story: Story, attempt: Attempt) -> float | None:
+        """Seconds until the next look; None: there is nothing more to hear."""
         try:
-            report = await fetcher.fetch(ProviderMessageId(attempt.provider_message_id))
+            return None if await self._ask(story, attempt) else self._pause
         except SendError as exc:
             log.warning("stuck.cannot_ask", **_keys(story, attempt), why=exc.message)
             if exc.retryable:
-                raise LaterError("the provider could not be asked", _ASK_AGAIN) from exc
-            await self._bury(story, msg, exc)
-            return
+                return _ASK_AGAIN
+            await self._bury(story, attempt, exc)
+            return None
+
+    async def _ask(self, story: Story, attempt: Attempt) -> bool:
+        """Whether it has come to its end. Raises `SendError`."""
+        fetcher: object = self.channels.of(story.snapshot.plan[attempt.step])
+        if not isinstance(fetcher, Fetcher):
+            return True
+        assert attempt.provider_message_id is not None
+        report = await fetcher.fetch(ProviderMessageId(attempt.provider_message_id))
         age = self._seconds_since(datetime.fromtimestamp(attempt.begun, UTC))
         await self.tracking.record(replace(report, ref=self._ref(story, attempt)))
         if report.status in TERMINAL:
             log.info("stuck.resolved", **_keys(story, attempt), status=report.status)
-        elif report.status is DeliveryStatus.SENT and age >= self.settings.receipt_wait:
+            return True
+        if report.status is DeliveryStatus.SENT and age >= self.settings.receipt_wait:
             await self._no_receipt(story, attempt, report)
-        else:
-            raise LaterError("still under way at the provider", max(1.0, self.settings.stuck_after))
+            return True
+        return False
 
-    async def _bury(self, story: Story, msg: Msg, error: SendError) -> None:
+    async def _bury(self, story: Story, attempt: Attempt, error: SendError) -> None:
         """The provider will not say: a person may find out."""
+        accepted = await self.ledger.newest("accepted", story.source, story.notification_id)
+        if attempt.given_up or accepted is None:
+            return  # the story has gone on without it, or is as old as the log
         await self.dead_letters.keep(
-            "stuck",
+            STAGE,
             story.source,
-            sequence=msg.metadata.sequence.stream,
-            subject=msg.subject,
-            body=msg.data,
-            headers=msg.headers or {},
+            sequence=accepted.sequence,
+            subject=accepted.subject,
+            body=accepted.body,
+            headers={**accepted.headers, ATTEMPT: str(attempt.number)},
             reason=error.reason,
-            message=f"accepted, no final status since, and the provider does not tell: {error.message}",
+            message=f"accepted, no final status since, and the provider does not tell: {error.message}; "
+            "look there, then resolve it as sent or not sent",
             notification_id=story.notification_id,
         )
 
@@ -154,6 +205,14 @@ class Stuck:
 
     def _seconds_since(self, moment: datetime) -> float:
         return (self.clock() - moment).total_seconds()
+
+
+def _is_open(story: Story, attempt: Attempt) -> bool:
+    """Whether the provider may have more to say of it."""
+    if attempt.provider_message_id is None or (attempt.status in TERMINAL and not attempt.given_up):
+        return False
+    # One that is closed as sent has a carrier without receipts, and that was said.
+    return not (story.snapshot.closed and attempt.status is DeliveryStatus.SENT)
 
 
 def _keys(story: Story, attempt: Attempt) -> dict[str, object]:

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     DEFER = "defer"  #: the policy is asked again
     RETRY = "retry"  #: the attempt goes into the outbox
     RECONCILE = "reconcile"  #: an unknown outcome is looked into
+    STUCK = "stuck"  #: the provider is asked once more what became of an accepted message
     SILENCE = "silence"  #: whether anything was heard of an accepted message
 
 

@@ -16,11 +16,14 @@ from router import subjects
 from router.jetstream import JetStream, StoreRefusedError
 from router.pulling import Handler, Puller
 from router.settings import Settings
+from router.timers import Kind
 
 #: Message schedules came with 2.12; 2.12.3 and 2.12.4 could lose messages of replicated work queues.
 MINIMUM_SERVER = (2, 12, 5)
 
 INTAKE, FOLLOW_UP, WAKE, STUCK, RETURNS = "intake", "follow-up", "wake", "stuck", "returns"
+#: Later looks at stuck messages: a provider that does not answer must not hold up what else wakes.
+STUCK_AGAIN = "stuck-again"
 STRAYS = "strays"
 SESSIONS, CONSENT, REACH, RECENT, SENDERS = "sessions", "consent", "reach", "recent", "senders"
 LAST_SENDERS = "last-senders"
@@ -113,7 +116,8 @@ def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
         (subjects.NOTIFICATIONS, straying(wait)),
         (subjects.DELIVERIES, _consumer(FOLLOW_UP, wait, followed)),
         (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",))),
-        (subjects.TIMERS, _consumer(WAKE, wait, ("wake.>",))),
+        (subjects.TIMERS, _consumer(WAKE, wait, tuple(f"wake.{kind}.>" for kind in Kind if kind is not Kind.STUCK))),
+        (subjects.TIMERS, _consumer(STUCK_AGAIN, wait, (f"wake.{Kind.STUCK}.>",))),
         *((subjects.OUTBOX, dispatching(sender.name, lane, wait)) for sender in settings.senders for lane in Lane),
     ]
 

@@ -8,8 +8,8 @@ from nats.aio.msg import Msg
 
 from router.crashpoints import CrashPoint, reached
 from router.intake import Intake, woken
-from router.outbox import Outbox, read_item
-from router.reconcile import ATTEMPT, Reconcile
+from router.outbox import ATTEMPT, Outbox, read_item
+from router.reconcile import Reconcile
 from router.silence import Silence
 from router.timers import Kind
 
@@ -37,3 +37,5 @@ class Waking:
                 await self.reconcile.look(source, notification_id, int(headers[ATTEMPT]))
             case Kind.SILENCE:
                 await self.silence.look(source, notification_id)
+            case Kind.STUCK:
+                raise AssertionError("it has a consumer of its own: a slow provider holds up nothing else")

@@ -311,7 +311,8 @@ class Parts:
     @cached_property
     def stuck(self) -> Stuck:
         channels, settings = self.providers.channels, self.settings.tracking
-        return Stuck(self.ledger, self.tracking, channels, self.hasher, settings, utc_now, self.dead_letters)
+        known = (self.ledger, self.tracking, channels, self.hasher, settings, utc_now)
+        return Stuck(*known, self.timers, self.dead_letters)
 
     @cached_property
     def advisories(self) -> Advisories:
@@ -349,7 +350,7 @@ class Parts:
 
     @cached_property
     def replay(self) -> Replay:
-        return Replay(self.js, self.dead_letters, self.intake, self.follow_up, self.reconcile)
+        return Replay(self.js, self.dead_letters, self.intake, self.follow_up, self.reconcile, self.stuck)
 
     @cached_property
     def desks(self) -> Sequence[Desk]:

@@ -38,6 +38,7 @@ _OURS = {
     topology.STRAYS,
     topology.FOLLOW_UP,
     topology.STUCK,
+    topology.STUCK_AGAIN,
     topology.RETURNS,
     topology.WAKE,
 }

@@ -24,8 +24,7 @@ from router.crashpoints import CrashPoint
 from router.deadletters import DeadLetter, State
 from router.intake import Received
 from router.jetstream import Stored
-from router.outbox import read_item
-from router.reconcile import ATTEMPT
+from router.outbox import ATTEMPT, read_item
 from router.replay import NotReplayableError
 from router.story import SNAPSHOT, Snapshot
 from router.topology import FOLLOWED
@@ -292,6 +291,8 @@ class Interleavings(RuleBasedStateMachine):
             await process.outbox.put(read_item(source, notification_id, stored.headers, stored.body))
         elif kind == "silence":
             await process.silence.look(source, notification_id)
+        elif kind == "stuck":
+            await process.stuck.on_wake(Msg(Client(), subject=stored.subject.replace("timers.", "wake.", 1)))
         else:
             await process.reconcile.look(source, notification_id, int(stored.headers[ATTEMPT]))
 
@@ -304,8 +305,14 @@ class Interleavings(RuleBasedStateMachine):
         return [event for event in self._events("accepted") if self.world.store.when(event) <= then]
 
     def _due(self) -> list[Stored]:
-        """Replaced ones included: a wake-up that fired before it was replaced may come again."""
-        return [each for each in self.world.store.stream("TIMERS") if _fires_at(each) <= self.world.now]
+        """Replaced ones included: a wake-up that fired before it was replaced may come again.
+
+        But not those of stuck messages, each of which sets another one: there would be no end to them.
+        """
+        timers = self.world.store.stream("TIMERS")
+        newest = {each.subject: each.sequence for each in timers}
+        standing = [each for each in timers if ".stuck." not in each.subject or newest[each.subject] == each.sequence]
+        return [each for each in standing if _fires_at(each) <= self.world.now]
 
     def _ends(self, sid: ProviderMessageId, status: DeliveryStatus) -> DeliveryStatus:
         """A message has one ending, and the provider says the same whenever it is asked."""

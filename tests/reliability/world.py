@@ -189,10 +189,10 @@ class Process:
         self.tracking = Tracking(ledger, HASHER, mover, *learns, clock)
         self.follow_up = FollowUp(ledger, archive, self.outbox, timers, self.reconcile, self.silence, clock)
         tracking = TrackingSettings(stuck_after=STUCK_AFTER, receipt_wait=10 * STUCK_AFTER)
-        self.stuck = Stuck(ledger, self.tracking, channels, HASHER, tracking, clock, dead_letters)
+        self.stuck = Stuck(ledger, self.tracking, channels, HASHER, tracking, clock, timers, dead_letters)
         self.cancel = Cancel(ledger, channels, clock)
         self.consent, self.keeper = consent, keeper
-        self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile)
+        self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile, self.stuck)
 
     def learn(self, statements: Iterable[Stored]) -> None:
         """What stands in the bucket of consent."""

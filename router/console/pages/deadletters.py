@@ -25,7 +25,6 @@ from router.console.pages.draw import (
     tried,
 )
 
-_HELD = "reconcile"  #: the stage of attempts that only a person may resolve
 _RESOLVE, _REPLAY = "deadletters.resolve", "deadletters.replay"
 #: What can be done: its name, what it means, who does it, and what it is told besides.
 _WAYS: tuple[tuple[str, str, str, Mapping[str, str]], ...] = (
@@ -37,6 +36,11 @@ _HELD_WAYS: tuple[tuple[str, str, str, Mapping[str, str]], ...] = (
     ("It was not sent", "Its story ends as failed, and nothing is sent again.", _RESOLVE, {"outcome": "not_sent"}),
     ("Send it again", "If it was sent after all, the recipient gets it twice.", _REPLAY, {}),
 )
+#: By the stage of attempts that only a person may resolve.
+_PERSONAL = {
+    "reconcile": _HELD_WAYS,
+    "stuck": (*_HELD_WAYS[:2], ("Ask again", "The provider is asked once more how it ended.", _REPLAY, {})),
+}
 
 
 def draw_list(office: Office) -> None:
@@ -138,7 +142,7 @@ def _body(office: Office, letter: Mapping[str, Any]) -> None:
 
 
 def _actions(office: Office, letter: Mapping[str, Any], again: Callable[[], Awaitable[None]]) -> None:
-    identity, held = letter["dead_letter_id"], letter["stage"] == _HELD
+    identity, ways = letter["dead_letter_id"], _PERSONAL.get(letter["stage"])
     note = ui.input("A note for those who come after").props("outlined maxlength=1000").classes("wide")
 
     def button(label: str, question: str, what: str, extra: Mapping[str, str]) -> None:
@@ -151,9 +155,9 @@ def _actions(office: Office, letter: Mapping[str, Any], again: Callable[[], Awai
         ui.button(label, on_click=lambda: _confirmed(label, question, act)).props("outline")
 
     with inside("div", "row"):
-        if held:
+        if ways:
             Text("p", "Look at the provider whether it was sent, then say so here.", "wide")
-        for label, question, what, extra in _HELD_WAYS if held else _WAYS:
+        for label, question, what, extra in ways or _WAYS:
             button(label, question, what, extra)
 
 
