@@ -66,7 +66,7 @@ class Vocabulary:
             case "local_time":
                 return _local_time(value)
             case "session":
-                return _phrased(key, attrgetter(key), _with_members(value, _SESSION_MEMBERS))
+                return _phrased(key, attrgetter(key), value)
             case "media" | "text" | "pinned":
                 return _phrased(key, attrgetter(key), (value,))
             case _:
@@ -120,11 +120,10 @@ _PHRASES: Mapping[str, Mapping[Any, str]] = {
         "unapproved": "the template given is approved in no language",
         "none": "no template is given",
     },
-    "session": {"open": "a session is open", "closed": "the session has ended", "none": "there is no session"},
+    "session": {"open": "a session is open", "closed": "no session is open"},
 }
 
-#: Values that stand for others besides themselves. Where there never was a session, none is open.
-_SESSION_MEMBERS: Mapping[str, tuple[str, ...]] = {"closed": ("closed", "none")}
+#: Values that stand for others besides themselves.
 _TEMPLATE_MEMBERS: Mapping[str, tuple[str, ...]] = {"given": ("approved", "unapproved")}
 
 

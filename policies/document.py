@@ -60,8 +60,7 @@ class SessionState(StrEnum):
     """Whether the recipient may be written to free-form on a channel that needs a session."""
 
     OPEN = "open"  #: with at least one of our senders
-    CLOSED = "closed"  #: with none, whether one has ended or there never was one
-    NONE = "none"  #: nothing on record at all
+    CLOSED = "closed"  #: with none: what has ended is forgotten, so it is the same as if there never was one
 
 
 class TemplateState(StrEnum):

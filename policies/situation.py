@@ -27,7 +27,7 @@ class Situation:
     facts: RecipientFacts
     now: datetime
     country: str | None
-    session: str  #: "open", "closed" or "none"
+    session: str  #: "open" or "closed"
     media: bool
     text: bool
     template: str  #: "given" or "none"
@@ -62,7 +62,7 @@ def situation(
         facts=facts,
         now=now,
         country=request.recipient.country,
-        session=_session(facts.sessions, session_senders, now) if facts.sessions else "none",
+        session=_session(facts.sessions, session_senders, now) if facts.sessions else "closed",
         media=bool(request.media),
         text=bool(request.text),
         template="given" if request.template else "none",
@@ -78,10 +78,7 @@ def situation(
 
 def _session(sessions: Mapping[str, datetime], senders: frozenset[str], now: datetime) -> str:
     """Only sessions with a sender that the configuration still has count."""
-    ends = [end for sender, end in sessions.items() if sender in senders]
-    if not ends:
-        return "none"
-    return "open" if max(ends) > now else "closed"
+    return "open" if any(end > now for sender, end in sessions.items() if sender in senders) else "closed"
 
 
 def recipient_zones(situation: Situation, otherwise: str | None) -> tuple[ZoneInfo, ...]:

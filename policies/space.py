@@ -217,10 +217,8 @@ def _countries(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
 
 
 def _sessions(document: doc.PolicyDocument, senders: Sequence[Sender]) -> Iterator[Value]:
-    """None, one that has ended, and one with each sender; of senders that are alike and not named, with one."""
+    """None, and one with each sender; of senders that are alike and not named, with one."""
     yield Value("no session")
-    for sender in senders[:1]:
-        yield Value("a session that has ended", facts={"sessions": {sender.name: _DAY}})
     named = {name for route in document.routes for step in route.plan for name in step.sender}
     alike: dict[Any, str] = {}
     for sender in senders:

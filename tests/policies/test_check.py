@@ -78,7 +78,7 @@ def test_a_finding_names_line_place_and_how_sure_it_is() -> None:
             2,
             "routes",
             Severity.WARNING,
-            "no step of the routes works, although a channel could carry it: no session or a session that has ended, "
+            "no step of the routes works, although a channel could carry it: no session, "
             "1 media or 2 media or 10 media, no template (for example: a phone number, in US, no session, 1 media, "
             "a text, no template, category 'transactional')",
         ),

@@ -79,7 +79,7 @@ MISTAKES: list[tuple[str, str, list[Problem]]] = [
     (
         "a value outside the vocabulary",
         f'{GOOD}when = {{ session = ["open",\n"opne"] }}',
-        [Problem(6, "routes[0].when.session[1]", "should be 'open', 'closed' or 'none'")],
+        [Problem(6, "routes[0].when.session[1]", "should be 'open' or 'closed'")],
     ),
     (
         "no country",
