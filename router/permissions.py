@@ -16,7 +16,8 @@ from router.switches import PREFIX
 
 #: Events, schedules and buckets that the router writes. It publishes no notification.
 _WRITTEN = ("deliveries.>", "outbox.>", "timers.>", "wake.>", "inbound.>", "deadletters.>")
-_ACCOUNT = ("$JS.API.STREAM.NAMES", "$JS.API.INFO")
+#: The last one tells the doctor what this user may do.
+_ACCOUNT = ("$JS.API.STREAM.NAMES", "$JS.API.INFO", "$SYS.REQ.USER.INFO")
 _OF_A_STREAM = (
     "$JS.API.STREAM.INFO.{}",
     "$JS.API.STREAM.CREATE.{}",

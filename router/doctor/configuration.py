@@ -50,27 +50,28 @@ def _public_url(settings: Settings) -> Finding:
 
 def _policy(settings: Settings) -> Iterator[Finding]:
     if settings.policy.bucket:
-        yield Finding("policy", Level.OK, "it is kept in NATS: pointsman policy show")
-        return
+        return  # it is read from there, once NATS is reached
     file = settings.policy.file
     try:
         name, text = _read(file)
-        parsed = document.load(text, name)
     except (OSError, UnicodeDecodeError) as exc:
         yield Finding("policy", Level.FAILURE, f"{file} cannot be read: {type(exc).__name__}", "correct policy.file")
         return
+    yield policy(text, name, settings, "pointsman policy check")
+
+
+def policy(text: str, name: str, settings: Settings, todo: str) -> Finding:
+    """Whether it is one, and whether all of it can work with what is configured; `name` stands before problems."""
+    try:
+        parsed = document.load(text, name)
     except PolicyError as exc:
         first = exc.problems[0]
-        yield Finding(
-            "policy", Level.FAILURE, f"{name}:{first.line}: {first.message}", f"pointsman policy check {name}"
-        )
-        return
+        return Finding("policy", Level.FAILURE, f"{name}:{first.line}: {first.message}", todo)
     found = check(parsed, world_of(settings, discover()), text)
     if found:
         says = f"{name}:{found[0].line}: {found[0].message}" + (f", and {len(found) - 1} more" if found[1:] else "")
-        yield Finding("policy", Level.WARNING, says, "pointsman policy check")
-    else:
-        yield Finding("policy", Level.OK, f"{parsed.version}: every situation has a route, and every route can work")
+        return Finding("policy", Level.WARNING, says, todo)
+    return Finding("policy", Level.OK, f"{parsed.version}: every situation has a route, and every route can work")
 
 
 def _read(file: Path | None) -> tuple[str, str]:

@@ -14,6 +14,9 @@ from channels.port import Finding, Level
 from router import topology
 from router.clock import utc_now
 from router.connection import Connection, ConnectionFailedError
+from router.doctor import configuration, permissions
+from router.jetstream import JetStream, StoreError
+from router.published import Publications
 from router.servers import addresses
 from router.settings import Settings
 from router.topology import TopologyError
@@ -22,6 +25,12 @@ from router.topology import TopologyError
 _SKEW = 2.0
 _PATIENCE = 3.0  #: seconds for an answer
 _NOT_THERE = 404
+_NO_POLICY = Finding(
+    "policy",
+    Level.WARNING,
+    "none is published yet, so routers decide by the shipped one",
+    "pointsman policy publish FILE",
+)
 
 
 async def findings(settings: Settings) -> AsyncGenerator[Finding, None]:
@@ -49,7 +58,8 @@ async def _connected(client: Client, settings: Settings) -> AsyncGenerator[Findi
     yield Finding(
         "nats: version", Level.OK, f"{version.major}.{version.minor}.{version.patch} at {addresses(settings.nats)}"
     )
-    account = await _asked(client, "INFO")
+    yield permissions.finding(settings, await _asked(client, permissions.USER_INFO))
+    account = await _asked(client, "$JS.API.INFO")
     if account is None or "error" in account:
         says = "JetStream does not answer: it is off, this user may not ask it, or a cluster has no leader yet"
         yield Finding(
@@ -57,21 +67,44 @@ async def _connected(client: Client, settings: Settings) -> AsyncGenerator[Findi
         )
         return
     yield Finding("nats: JetStream", Level.OK, "it answers")
-    streams = {plan.name: await _asked(client, f"STREAM.INFO.{plan.name}") for plan in topology.streams(settings)}
+    streams = {
+        plan.name: await _asked(client, f"$JS.API.STREAM.INFO.{plan.name}") for plan in topology.streams(settings)
+    }
     yield _streams(streams)
     if present := {name: info for name, info in streams.items() if info is not None and "error" not in info}:
         yield _copies(present, settings.nats.replicas)
         yield _clock(next(iter(present.values())))
+    if settings.policy.bucket:
+        bucket = f"KV_{settings.streams.bucket_prefix}{topology.POLICY}"
+        yield await _policy(client, settings) if bucket in present else _NO_POLICY
 
 
 async def _asked(client: Client, subject: str) -> Mapping[str, Any] | None:
     """None: no answer, which is also what a user gets who may not ask."""
     try:
-        reply = await client.request(f"$JS.API.{subject}", b"", timeout=_PATIENCE)
+        reply = await client.request(subject, b"", timeout=_PATIENCE)
     except (NatsError, TimeoutError):
         return None
     answer: Mapping[str, Any] = json.loads(reply.data)
     return answer
+
+
+async def _policy(client: Client, settings: Settings) -> Finding:
+    """The one that is published."""
+    js = JetStream(client, timeout=_PATIENCE, replicated=settings.nats.replicas > 1)
+    await js.start()
+    try:
+        current = await Publications(js, settings.streams.bucket_prefix).current()
+    except StoreError as exc:
+        return Finding("policy", Level.WARNING, f"it could not be read from NATS: {exc}", "see the lines above")
+    except (ValueError, KeyError, TypeError):
+        return Finding("policy", Level.FAILURE, "what is published cannot be read", "publish it anew")
+    finally:
+        await js.stop()
+    if current is None:
+        return _NO_POLICY
+    name = f"published policy {current.number}"
+    return configuration.policy(current.text, name, settings, "correct it, and publish it anew")
 
 
 def _streams(streams: Mapping[str, Mapping[str, Any] | None]) -> Finding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,17 @@ import pytest
 
 from channels.port import Finding, Level
 from channels.twilio.simulator.content import ContentTemplate
+from router.clock import utc_now
 from router.doctor import examine
+from router.doctor.nats import findings as nats_findings
+from router.doctor.permissions import finding as permissions_finding
 from router.embedded import EmbeddedNats
+from router.jetstream import JetStream
+from router.published import Publications
 from router.settings import Settings
 from tests.integration.conftest import Start
 from tests.integration.harness import ORDER_SHIPPED, SENDERS, Harness, router_settings
+from tests.integration.secured import SecuredNats
 
 pytestmark = pytest.mark.nats
 
@@ -42,7 +50,16 @@ async def test_a_whole_pointsman_has_nothing_that_fails(start: Start) -> None:
     findings = await found(harness, senders=[*SENDERS, TOLL_FREE, SHORT, POOL])
     assert levels(findings, Level.FAILURE) == set()
     assert {
-        *("configuration", "senders", "policy", "nats: version", "nats: JetStream", "nats: streams", "clock"),
+        *(
+            "configuration",
+            "senders",
+            "policy",
+            "nats: version",
+            "nats: permissions",
+            "nats: JetStream",
+            "nats: streams",
+            "clock",
+        ),
         *("twilio: account", "twilio: sender us: campaign", "twilio: sender free: verification"),
         *("twilio: sender pool: service", "twilio: sender wa: WhatsApp", "twilio: webhooks: round trip"),
         *(
@@ -133,3 +150,45 @@ async def test_without_variables_it_says_which_is_missing(harness: Harness) -> N
     settings = Settings(**router_settings(harness.server.url, harness.port))
     findings = [each async for each in examine(settings, {})]
     assert "TWILIO_ACCOUNT_SID" in next(each for each in findings if each.what == "twilio: account").says
+
+
+async def test_a_published_policy_is_read_and_checked(start: Start) -> None:
+    harness = await start()
+    bucket = {"policy": {"bucket": True}}
+    nothing = (await found(harness, **bucket))["policy"]
+    assert (nothing.level, "none is published" in nothing.says) == (Level.WARNING, True)
+
+    js = JetStream(harness.client)
+    await js.start()
+    publications = Publications(js, "")
+    shipped = files("policies").joinpath("default.toml").read_text("utf-8")
+    for text, level, says in (
+        (shipped, Level.OK, "every situation has a route"),
+        (shipped.replace('channel = "sms"', 'channel = "fax"', 1), Level.WARNING, "published policy 2:"),
+        ('version = "1"\n[[routes]]\nname = "r"\nplan = { chanel = "sms" }\n', Level.FAILURE, "published policy 3:4: "),
+    ):
+        await publications.publish(text, "1", utc_now())
+        finding = (await found(harness, **bucket))["policy"]
+        assert (finding.level, says in finding.says, bool(finding.todo)) == (level, True, level is not Level.OK)
+    await harness.js.publish("$KV.policy.policy.current", b"[]")
+    unreadable = (await found(harness, **bucket))["policy"]
+    assert (unreadable.level, unreadable.says) == (Level.FAILURE, "what is published cannot be read")
+    await js.stop()
+
+
+async def test_what_nats_does_not_let_the_router_do_is_named_before_it_is_needed() -> None:
+    async with SecuredNats() as secured:
+        for user, level in (("router", Level.OK), ("shop", Level.WARNING)):
+            settings = Settings(nats=secured.settings(user))
+            lines = {each.what: each async for each in nats_findings(settings)}
+            assert lines["nats: permissions"].level is level
+            assert "USER.INFO" in lines["nats: permissions"].says or level is Level.OK
+
+
+async def test_an_inbox_that_this_user_may_not_listen_to_is_named() -> None:
+    async with SecuredNats() as secured:
+        settings = Settings(nats={**secured.settings("router"), "inbox": "_INBOX"})
+        connected = await secured.connect("router")
+        reply = await connected.request("$SYS.REQ.USER.INFO", b"", timeout=5)
+        finding = permissions_finding(settings, json.loads(reply.data))
+        assert (finding.level, finding.says) == (Level.FAILURE, "this user may not subscribe to _INBOX.>")
