@@ -2,8 +2,8 @@
 
 The facts in a decision are enough to decide it again: they hold what routing depends on and neither the address nor
 the text. Both are replaced by others that are alike to a policy: an address of the same kind and country, a text of
-the same length and segments. Of senders that are equal, the one that was used counts as the recipient's own, because
-the address that would tell is not known.
+the same length and segments, variables likewise. Of senders that are equal, the one that was used counts as the
+recipient's own, because the address that would tell is not known.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class DiffReport:
     by_country: Mapping[str, int] = field(default_factory=dict)  #: changed decisions
     by_channel: Mapping[str, Tally] = field(default_factory=dict)  #: all decisions by the channel of the first step
     by_form: Mapping[str, Tally] = field(default_factory=dict)  #: likewise by its form
+    not_compared: tuple[str, ...] = ()  #: what may change as well and cannot be told from the log, in sentences
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -91,6 +92,7 @@ class DiffReport:
             "by_channel": {name: {"was": t.was, "becomes": t.becomes} for name, t in self.by_channel.items()},
             "by_form": {name: {"was": t.was, "becomes": t.becomes} for name, t in self.by_form.items()},
             "changes": [change.as_dict() for change in self.changes],
+            "not_compared": list(self.not_compared),
         }
 
 
@@ -99,7 +101,7 @@ def diff(recorded: Iterable[Recorded], other: Policy) -> DiffReport:
     counts = _Counts()
     for each in recorded:
         counts.add(each, decision_as_dict(decide(each.request, each.facts, other, each.now)))
-    return counts.report(other.version)
+    return counts.report(other)
 
 
 def recorded_from_event(event: Mapping[str, Any]) -> Recorded | None:
@@ -121,6 +123,7 @@ def recorded_from_event(event: Mapping[str, Any]) -> Recorded | None:
 class _Counts:
     def __init__(self) -> None:
         self._decided = 0
+        self._uncounted = 0  #: of those under no cap when they were decided, so that nobody had counted
         self._kinds: Counter[tuple[str, str, str]] = Counter()
         self._examples: dict[tuple[str, str, str], list[Mapping[str, str]]] = {}
         self._channels: dict[str, Counter[str]] = {"was": Counter(), "becomes": Counter()}
@@ -128,6 +131,7 @@ class _Counts:
 
     def add(self, recorded: Recorded, becomes: Mapping[str, Any]) -> None:
         self._decided += 1
+        self._uncounted += not any(entry["rule"] == "guard.frequency" for entry in recorded.was["trace"])
         for when, decision in (("was", recorded.was), ("becomes", becomes)):
             first = decision["plan"][0] if decision["plan"] else {}
             self._channels[when][first.get("channel", "none")] += 1
@@ -140,12 +144,12 @@ class _Counts:
             if len(examples) < _EXAMPLES:
                 examples.append({"source": recorded.source, "notification_id": recorded.notification_id})
 
-    def report(self, version: str) -> DiffReport:
+    def report(self, other: Policy) -> DiffReport:
         by_country: Counter[str] = Counter()
         for (country, _, _), count in self._kinds.items():
             by_country[country] += count
         return DiffReport(
-            policy=version,
+            policy=other.version,
             decided=self._decided,
             changed=self._kinds.total(),
             changes=tuple(
@@ -154,7 +158,17 @@ class _Counts:
             by_country=dict(by_country.most_common()),
             by_channel=_tallies(self._channels),
             by_form=_tallies(self._forms),
+            not_compared=tuple(self._not_compared(other)),
         )
+
+    def _not_compared(self, other: Policy) -> Iterator[str]:
+        if other.unknown:
+            yield "[on_unknown]: what it was when these were decided stands in no decision"
+        if other.capped and self._uncounted:
+            yield (
+                f"[[guards.frequency]]: {self._uncounted} of these were decided without a cap, so what their "
+                "recipients had lately was not counted and is taken to be nothing"
+            )
 
 
 def _tallies(counts: Mapping[str, Counter[str]]) -> dict[str, Tally]:
@@ -171,9 +185,11 @@ def _summary(decision: Mapping[str, Any]) -> str:
 
 def _step(step: Mapping[str, Any]) -> str:
     words = [step["channel"], step["form"]]
-    if step.get("content_sid"):
-        words.append(f"{step['content_sid']}")
-    return f"{' '.join(words)} from {step['sender']}"
+    words += [step[name] for name in ("content_sid", "language") if step.get(name)]
+    words += ["from", step["sender"]]
+    words += [f"within {step['silence']:g} s"] if step.get("silence") else []
+    words += [f"on {' or '.join(step['on'])}"] if step.get("on") else []
+    return " ".join(words)
 
 
 def _shift(was: Mapping[str, Any], becomes: Mapping[str, Any]) -> str:
@@ -225,13 +241,18 @@ def _template(facts: Mapping[str, Any], reason: str) -> TemplateRequest | None:
     if facts["template"] is None:
         return None
     named = facts["template"] != facts["content_sid"]
-    value = "" if reason == Reason.TEMPLATE_VARIABLES else "x"
+    sizes = facts.get("values", {})  # decisions of earlier releases have none
     return TemplateRequest(
         name=facts["template"] if named else None,
         content_sid=facts["content_sid"],
         language=facts["language"],
-        variables=dict.fromkeys(facts["variables"], value),
+        variables={name: _value(sizes.get(name, (1, 1)), reason) for name in facts["variables"]},
     )
+
+
+def _value(size: Sequence[int], reason: str) -> str:
+    length, segments = size
+    return "" if reason == Reason.TEMPLATE_VARIABLES else _text(length, segments) or "x"
 
 
 def _text(length: int, segments: int) -> str | None:

@@ -157,3 +157,7 @@ class Decision:
     policy: str  #: version of the policy that decided
     facts: Mapping[str, Any]  #: what was known: country, session, media, template, ...
     trace: tuple[TraceEntry, ...]
+
+    def asked(self, rule: str) -> bool:
+        """Whether this guard or route was looked at."""
+        return any(entry.rule == rule for entry in self.trace)

@@ -137,6 +137,10 @@ def as_facts(situation: Situation) -> dict[str, Any]:
         "content_sid": template.content_sid if template else None,
         "language": template.language if template else None,
         "variables": sorted(template.variables) if template else [],
+        # of each value: characters and segments
+        "values": {name: [len(value), segments_of(value)] for name, value in template.variables.items()}
+        if template
+        else {},
         "category": str(situation.category),
         "lane": str(situation.lane),
         "source": situation.source,

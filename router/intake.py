@@ -55,6 +55,18 @@ class Received:
     published: float = 0.0  #: when it was stored there, in seconds since 1970; 0: it comes from elsewhere
 
 
+def request_of(
+    notification: Notification, source: str, lane: Lane, channels: Collection[ChannelName]
+) -> RoutingRequest:
+    """What routing depends on. Raises `InvalidNotificationError` for a pinned channel that is not among these."""
+    if notification.channel is not None and notification.channel not in channels:
+        known = ", ".join(sorted(channels))
+        raise InvalidNotificationError(
+            f"channel: no channel {notification.channel!r} is installed (there are {known})", "channel", notification.id
+        )
+    return notification.as_request(source, lane)
+
+
 class Lately:
     """The last so many keys: a hint, never an answer."""
 
@@ -123,7 +135,7 @@ class Intake:
         try:
             self._check_size(received.body)
             notification = parse_notification(received.body)
-            request = self._request(notification, origin)
+            request = request_of(notification, origin.source, origin.lane, self._channels)
         except InvalidNotificationError as exc:
             await self._refuse(received, origin, exc)
             return
@@ -140,7 +152,12 @@ class Intake:
         subject = subjects.notification(item.lane, item.source)
         received = Received(subject, item.snapshot.notification_sequence, item.body, headers, redelivered=True)
         try:
-            incoming = _Incoming(received, origin, item.notification, self._request(item.notification, origin))
+            incoming = _Incoming(
+                received,
+                origin,
+                item.notification,
+                request_of(item.notification, origin.source, origin.lane, self._channels),
+            )
         except InvalidNotificationError:
             return False
         while True:
@@ -160,16 +177,6 @@ class Intake:
         """What is published once with few headers must fit once more, with ours."""
         if len(body) > self._max_body:
             raise too_large(body, self._max_body)
-
-    def _request(self, notification: Notification, origin: subjects.Origin) -> RoutingRequest:
-        if notification.channel is not None and notification.channel not in self._channels:
-            known = ", ".join(sorted(self._channels))
-            raise InvalidNotificationError(
-                f"channel: no channel {notification.channel!r} is installed (there are {known})",
-                "channel",
-                notification.id,
-            )
-        return notification.as_request(origin.source, origin.lane)
 
     async def _story_so_far(self, incoming: _Incoming) -> Story:
         """Nearly always there is none, and compare-and-set finds out: only what is likely known already is looked up.
@@ -242,8 +249,8 @@ class Intake:
             await self._recipients.refresh(request.recipient)
         facts = self._recipients.facts(request.recipient)
         decision = decide(request, facts, policy, self._clock())
-        # What is stopped without a look at what was sent lately needs none.
-        if request.category not in policy.capped or not isinstance(decision.outcome, RoutingPlan):
+        # What is stopped before anybody asks for what was sent lately needs no look at it.
+        if request.category not in policy.capped or not decision.asked("guard.frequency"):
             return decision
 
         def again(recent: Recent) -> Decision:

@@ -355,7 +355,9 @@ class Parts:
     @cached_property
     def desks(self) -> Sequence[Desk]:
         return (
-            DecisionDesk(self.js, self.recipients, self.caps, self.policy, utc_now, self.waits),
+            DecisionDesk(
+                self.js, self.recipients, self.caps, self.providers.installed.names, self.policy, utc_now, self.waits
+            ),
             DeadLetterDesk(self.js, self.dead_letters, self.replay),
             RecipientDesk(self.recipients, self.senders, frozenset(self.providers.installed.names), utc_now),
             CancelDesk(Cancel(self.ledger, self.providers.channels, utc_now)),

@@ -153,6 +153,7 @@ def _drawn(batches: AsyncGenerator[list[Recorded], None], loop: asyncio.Abstract
 
 def _lines(report: DiffReport) -> Iterator[Text]:
     yield Text(f"decided {report.decided} again under policy {report.policy}: {report.changed} change")
+    yield from (Text(f"not compared: {each}") for each in report.not_compared)
     if not report.changed:
         return
     yield Text()

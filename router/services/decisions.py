@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from channels.model import ChannelName
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
 from router import subjects
 from router.caps import Caps
 from router.clock import Clock
+from router.intake import request_of
 from router.jetstream import JetStream
 from router.recipients import Recipients
 from router.services.asking import BadRequestError, Endpoints, a_lane, a_source, an_id
@@ -26,6 +28,7 @@ class DecisionDesk:
     js: JetStream
     recipients: Recipients
     caps: Caps
+    channels: Collection[ChannelName]  #: those that are installed
     policy: Callable[[], Policy]
     clock: Clock
     waits: Waits
@@ -43,7 +46,7 @@ class DecisionDesk:
         lane, source = a_lane(envelope), a_source({"source": "explain", **envelope})
         try:
             notification = parse_notification(json.dumps(envelope["notification"]).encode())
-            wanted = notification.as_request(source, lane)
+            wanted = request_of(notification, source, lane, self.channels)
         except InvalidNotificationError as exc:
             raise BadRequestError(exc.message, exc.field) from None
         await self.recipients.refresh(wanted.recipient)

@@ -149,3 +149,23 @@ async def _given_back(harness: Harness) -> None:
             if stored.data == b"[]":
                 return
             await asyncio.sleep(0.02)
+
+
+async def test_event_and_explanation_say_the_same_where_a_cap_stops_what_no_route_could_carry(
+    start: Start, tmp_path: Path
+) -> None:
+    harness = await start_capped(start, tmp_path, "limit = 1\nwindow = 3600")
+    await harness.publish("n-1")
+    await harness.wait_for("n-1", "delivered")
+    long = {"text": "x" * 2000}  # no message of SMS is so long
+
+    await harness.publish("n-2", content=long)
+
+    decided = (await harness.wait_for("n-2", "deferred")).body["decision"]
+    asked = {"id": "n-3", "to": US, "content": long}
+    explained = json.loads((await harness.client.request("pointsman.explain", json.dumps(asked).encode())).data)
+    assert (decided["reason"], explained["reason"]) == ("frequency_cap", "frequency_cap")
+    said = [
+        next(e["because"] for e in each["trace"] if e["rule"] == "guard.frequency") for each in (decided, explained)
+    ]
+    assert all(each.startswith("the recipient had 1 of these lately") for each in said)

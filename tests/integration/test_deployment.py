@@ -20,6 +20,7 @@ from router.app import Router
 from router.cli.app import app
 from router.client import Pointsman
 from router.embedded import find_binary
+from router.permissions import API
 from router.settings import Settings
 from tests.integration.harness import US, Harness, router_settings
 from tests.integration.secured import DEPLOY, SecuredCluster, free_ports
@@ -148,7 +149,7 @@ async def test_the_secured_cluster_keeps_three_copies_and_lets_in_whom_it_knows(
         router = await _started(Settings(**{**given, "nats": access}), harness.environ)
         try:
             options = secured_cluster.options("shop")
-            async with Pointsman.connect(secured_cluster.servers, source="shop", **options) as shop:
+            async with Pointsman.connect(secured_cluster.servers, source="shop", api=API, **options) as shop:
                 await shop.publish({"id": "a1", "to": US, "content": {"text": "hello"}})
                 async with asyncio.timeout(20):
                     async for event in shop.deliveries("shop_events"):

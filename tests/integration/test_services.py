@@ -27,6 +27,7 @@ REFUSED: list[tuple[str, object, int, str | None]] = [
     ("explain", {"id": "n-1", "to": "12", "content": {"text": "hi"}}, 400, "to"),
     ("explain", {"id": "n-1", "to": US, "content": {}}, 400, "content"),
     ("explain", {"notification": {}, "lane": "fast"}, 400, "lane"),
+    ("explain", {"id": "n-1", "to": US, "content": {"text": "hi"}, "channel": "fax"}, 400, "channel"),
     ("explain", b"{", 400, None),
     ("explain", b"[]", 400, None),
     ("trace", {"source": "SHOP", "id": "n-1"}, 400, "source"),

@@ -15,11 +15,11 @@ from channels.model import SMS, WHATSAPP, Category, Lane, PhoneNumber
 from channels.segments import count_segments
 from policies.content import segments_of
 from policies.diff import Change, DiffReport, Recorded, Tally, diff, recorded_from_event
-from policies.document import PolicyDocument, shipped
+from policies.document import PolicyDocument, load, shipped
 from policies.engine import Policy, compile_policy, decide
 from policies.explain import decision_as_dict
 from policies.model import RecipientFacts, RoutingRequest, TemplateRequest
-from policies.world import World
+from policies.world import TemplateEntry, World
 from tests.factories import NOW, WORLD_SMS, a_request, a_world, facts
 from tests.policies.policy import a_policy
 from tests.policies.test_engine_properties import DOCUMENTS, FACTS, REQUESTS, WORLDS
@@ -95,7 +95,7 @@ def test_everything_that_a_policy_asks_for_comes_back() -> None:
         request.expires_at,
         "America/Toronto",
     )
-    assert again.template == TemplateRequest("order_shipped", None, "es-MX", {"day": "x", "name": "x"})
+    assert again.template == TemplateRequest("order_shipped", None, "es-MX", {"day": "x" * 6, "name": "x" * 3})
     assert (len(again.text or ""), len(again.media), len("\n".join(again.media))) == (25, 2, 59)
     assert (found.facts.sessions, found.facts.recent, found.facts.timezones) == (
         known.sessions,
@@ -201,3 +201,35 @@ def test_of_equal_senders_the_one_that_was_used_is_kept() -> None:
     used = {recorded(policy, request).was["plan"][0]["sender"] for request in requests}
     assert used == {"a", "b", "c", "d"}
     assert diff([recorded(policy, request) for request in requests], policy).changed == 0
+
+
+def test_variables_count_as_long_as_they_were() -> None:
+    world = a_world(templates={"order": TemplateEntry("order", "utility", {}, text={"en": "Dear {{name}}, hello."})})
+    document = load(
+        'version = "t"\n[guards.segments]\nmax = 1\n[[routes]]\nname = "text"\nplan = [{ channel = "sms" }]\n', "t"
+    )
+    policy = compile_policy(document, world)
+    for length in (10, 200):
+        request = a_request("US", text=None, template=TemplateRequest("order", variables={"name": "A" * length}))
+        assert diff([recorded(policy, request)], policy).changed == 0
+
+
+def test_what_leads_from_step_to_step_is_compared() -> None:
+    route = '[[routes]]\nname = "all"\nplan = [{{ channel = "whatsapp", form = "text"{} }}, {{ channel = "sms" }}]'
+    traffic = [recorded(a_policy(route.format(", within = 600")), a_request("IN"), facts(sessions=OPEN))]
+
+    report = diff(traffic, a_policy(route.format(', within = 5, on = ["failed"]')))
+
+    assert [(change.was.split(",")[0], change.becomes.split(",")[0]) for change in report.changes] == [
+        ("whatsapp text from wa-main within 600 s", "whatsapp text from wa-main within 5 s on failed")
+    ]
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    route = '[[routes]]\nname = "all"\nplan = [{ channel = "sms" }]'
+    other = a_policy('[on_unknown]\notp = "hold"\n[[guards.frequency]]\nlimit = 1\nwindow = 60', route)
+
+    said = diff([recorded(a_policy(route), a_request("IN"))], other).not_compared
+
+    assert [each.split(":")[0] for each in said] == ["[on_unknown]", "[[guards.frequency]]"]
+    assert diff([recorded(other, a_request("IN"))], a_policy(route)).not_compared == ()
