@@ -7,23 +7,23 @@ are claimed one by one in a bucket, so that two searches at the same moment do n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from nats.aio.msg import Msg
 
 from router import subjects
 from router.buckets import Bucket
-from router.clock import rfc3339
+from router.clock import parse_time, rfc3339
 from router.events import PROVIDER_MESSAGE_ID
 from router.jetstream import JetStream, StoreUnavailableError, WrongSequenceError
-from router.pulling import Puller
+from router.pulling import Puller, place_of
 
 _ACCEPTED = "deliveries.*.accepted.>"
 #: Seconds that a claim is kept: far longer than an attempt can stay unknown.
 _KEPT = 7 * 86_400
-#: What was read for attempts so much older is not kept.
-_RENEWED = timedelta(hours=1)
+#: What is so much older than what is asked about is not kept for longer than twice this.
+_BEHIND = timedelta(minutes=15)
 #: Seconds that reading the log's window may take.
 _PATIENCE = 30.0
 
@@ -34,19 +34,30 @@ class Attribution:
     def __init__(self, js: JetStream, bucket: str) -> None:
         self._js = js
         self._bucket = Bucket(js, bucket)
-        self._taken: set[str] = set()
+        self._taken: dict[str, float] = {}  #: id -> when its event was stored, in seconds since 1970
         self._since: datetime | None = None
         self._next = 0
         self._lock = asyncio.Lock()
 
-    async def taken(self, since: datetime) -> frozenset[str]:
-        """Ids named by the log's `accepted` events since then: read on from where the last call stopped."""
+    def __len__(self) -> int:
+        """How many ids are remembered."""
+        return len(self._taken)
+
+    async def taken(self, provider_message_ids: Iterable[str], since: datetime) -> frozenset[str]:
+        """Those that the log's `accepted` events since then name: it is read on from where the last call stopped."""
         async with self._lock:
-            # Read anew when asked about earlier, and now and then, so that it does not grow for ever.
-            if self._since is None or since < self._since or since - self._since > _RENEWED:
-                self._taken, self._since, self._next = set(), since, 0
+            self._look_back_to(since)
             await self._read_on()
-            return frozenset(self._taken)
+            return frozenset(each for each in provider_message_ids if each in self._taken)
+
+    def _look_back_to(self, since: datetime) -> None:
+        """Read anew when asked about earlier; and forget what nobody asks about any more."""
+        if self._since is None or since < self._since:
+            self._taken, self._since, self._next = {}, since, 0
+        elif since - self._since > 2 * _BEHIND:
+            self._since = since - _BEHIND
+            first = self._since.timestamp()
+            self._taken = {each: at for each, at in self._taken.items() if at >= first}
 
     async def claim(self, provider_message_id: str, owner: str) -> bool:
         """Take this message for this attempt; False when another attempt has it."""
@@ -105,11 +116,11 @@ class Attribution:
         unread = max(self._next, int(answer["delivered"]["stream_seq"]) + 1)
         # What a copy does not show as taken yet must not be taken for another attempt's.
         for stored in await self._js.not_yet_copied(subjects.DELIVERIES, _ACCEPTED, unread):
-            self._note(stored.headers, stored.sequence)
+            self._note(stored.headers, stored.sequence, parse_time(stored.time).timestamp())
 
-    def _note(self, headers: Mapping[str, str], sequence: int) -> None:
+    def _note(self, headers: Mapping[str, str], sequence: int, at: float) -> None:
         if sid := headers.get(PROVIDER_MESSAGE_ID):
-            self._taken.add(sid)
+            self._taken[sid] = at
         self._next = sequence + 1
 
     async def _pull(self, consumer: str, left: int) -> None:
@@ -118,7 +129,8 @@ class Attribution:
         def take(msg: Msg) -> None:
             nonlocal left
             left -= 1
-            self._note(msg.headers or {}, msg.metadata.sequence.stream)
+            place = place_of(msg)
+            self._note(msg.headers or {}, place.sequence, place.stored_at)
             if left <= 0:
                 done.set()
 

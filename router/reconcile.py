@@ -42,8 +42,8 @@ from router.timers import Kind, Timers
 
 log = structlog.get_logger(__name__)
 
-#: Seconds that our clock and the provider's may differ; its times are whole seconds besides.
-_SKEW = 5
+#: Seconds that our clock may be ahead of the provider's; its times are whole seconds besides.
+_SKEW = 60
 #: Seconds beyond the time-out for an answer within which the provider may have taken a request that had left.
 _LINGERS = 60.0
 UNKNOWN = frozenset({DeliveryStatus.UNKNOWN})
@@ -133,7 +133,9 @@ class Reconcile:
     ) -> FoundMessage | None:
         if not candidates:
             return None
-        taken = await self.attribution.taken(since)
+        # The provider's clock may be the one that is ahead: what it says was made then stands in the log earlier.
+        earlier = since - timedelta(seconds=_SKEW)
+        taken = await self.attribution.taken([each.provider_message_id for each in candidates], earlier)
         owner = str(Owner(item.source, item.notification_id, item.attempt))
         for found in candidates:
             if found.provider_message_id in taken:

@@ -68,18 +68,19 @@ async def _write(js: JetStream, round_: int) -> None:
 async def _check(js: JetStream, written: Written) -> None:
     """One question of each kind."""
     mirror = Mirror(js, Bucket(js, "consent"), bytes)
+    named = {each.headers[PROVIDER_MESSAGE_ID] for each in written.events}
     history, last, routers, taken, _ = await asyncio.gather(
         js.history(subjects.DELIVERIES, _STORY),
         js.last_of_each(subjects.DELIVERIES, _STORY),
         Presence(js, "senders", "me", 60).routers(),
-        Attribution(js, "attributions").taken(datetime.now(UTC) - timedelta(minutes=5)),
+        Attribution(js, "attributions").taken({*named, "SM-other"}, datetime.now(UTC) - timedelta(minutes=5)),
         mirror.start(),
     )
     await mirror.stop()
     assert [each.sequence for each in history] == [each.sequence for each in written.events]
     assert [each.sequence for each in last] == [written.events[-1].sequence]
     assert len(routers) == written.routers
-    assert taken == {each.headers[PROVIDER_MESSAGE_ID] for each in written.events}
+    assert taken == named
     assert mirror.get("k") == written.consent
 
 

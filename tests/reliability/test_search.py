@@ -34,13 +34,24 @@ def _do(world: World, work: Coroutine[Any, Any, object]) -> None:
     world.pass_all()
 
 
-def _attempt(world: World) -> OutboxItem:
-    sequence = world.seed(BODY)
-    _do(world, world.processes[0].intake.take(Received("notifications.normal.shop", sequence, BODY, {})))
-    (queued,) = world.store.stream("OUTBOX")
-    item = read_item("shop", "n-1", queued.headers, queued.body)
+def _routed(world: World, body: bytes = BODY) -> OutboxItem:
+    sequence = world.seed(body)
+    _do(world, world.processes[0].intake.take(Received("notifications.normal.shop", sequence, body, {})))
+    queued = world.store.stream("OUTBOX")[-1]
+    return read_item("shop", json.loads(body)["id"], queued.headers, queued.body)
+
+
+def _attempt(world: World, body: bytes = BODY) -> OutboxItem:
+    item = _routed(world, body)
     _do(world, world.processes[0].attempts.make(item))
     return item
+
+
+def _of_somebody_else(world: World, item: OutboxItem) -> None:
+    """In the same words to the same number; nobody but the provider knows of it."""
+    message = outbound_message(item, US_MAIN, HASHER.token("shop", "n-1", 1))
+    other = replace(message, ref=replace(message.ref, notification_id=NotificationId("n-2")))
+    world.loop.run_until_complete(MemoryChannel.send(world.channels[SMS], other))
 
 
 @pytest.mark.parametrize(("later", "found"), [(10.0, True), (TIMEOUT + 50, True), (TIMEOUT + 90, False)])
@@ -50,12 +61,40 @@ def test_an_equal_message_counts_only_if_the_lost_request_can_have_made_it(
     item = _attempt(world)
     assert world.store.bodies("DELIVERIES")[-1]["status"] == "unknown"
     world.advance(later, Fate.DROPPED)
-    # Somebody else's, in the same words to the same number; nobody but the provider knows of it.
-    message = outbound_message(item, US_MAIN, HASHER.token("shop", "n-1", 1))
-    other = replace(message, ref=replace(message.ref, notification_id=NotificationId("n-2")))
-    world.loop.run_until_complete(MemoryChannel.send(world.channels[SMS], other))
+    _of_somebody_else(world, item)
     world.advance(WAIT + 100, Fate.DROPPED)
 
     _do(world, world.processes[0].reconcile.look("shop", "n-1", 1))
 
     assert (world.store.bodies("DELIVERIES")[-1]["status"] == "accepted") is found
+
+
+@pytest.mark.parametrize(("ahead", "found"), [(8.0, True), (59.0, True), (90.0, False)])
+def test_a_clock_that_is_ahead_of_the_provider_s_hides_no_message_for_a_minute(
+    world: World, ahead: float, found: bool
+) -> None:
+    """The provider says of what it took for the attempt that it was made before the attempt began."""
+    item = _routed(world)
+    _of_somebody_else(world, item)
+    world.advance(ahead, Fate.DROPPED)
+    _do(world, world.processes[0].attempts.make(item))
+    world.advance(WAIT, Fate.DROPPED)
+
+    _do(world, world.processes[0].reconcile.look("shop", "n-1", 1))
+
+    assert (world.store.bodies("DELIVERIES")[-1]["status"] == "accepted") is found
+
+
+@pytest.mark.parametrize("since", [1.0, 30.0, 59.0])
+def test_an_equal_message_of_our_own_that_was_sent_before_is_not_taken_for_the_lost_one(since: float) -> None:
+    world = World([Fate.TAKEN, Fate.DROPPED])
+    _attempt(world, BODY.replace(b"n-1", b"n-0"))
+    assert world.store.bodies("DELIVERIES")[-1]["status"] == "accepted"
+    world.advance(since, Fate.DROPPED)
+    _attempt(world)
+    world.advance(WAIT, Fate.DROPPED)
+
+    _do(world, world.processes[0].reconcile.look("shop", "n-1", 1))
+
+    assert world.store.bodies("DELIVERIES")[-1]["status"] == "unknown"
+    world.close()

@@ -93,14 +93,15 @@ class LogAttribution(Attribution):
         self._store = store
         self._gates = gates
 
-    async def taken(self, since: datetime) -> frozenset[str]:
+    async def taken(self, provider_message_ids: Iterable[str], since: datetime) -> frozenset[str]:
         await self._gates.wait(Kind.STORE)
         accepted = [
             stored
             for stored in self._store.stream("DELIVERIES")
             if ".accepted." in stored.subject and self._store.when(stored) >= since
         ]
-        return frozenset(stored.headers[PROVIDER_MESSAGE_ID] for stored in accepted)
+        named = {stored.headers[PROVIDER_MESSAGE_ID] for stored in accepted}
+        return frozenset(each for each in provider_message_ids if each in named)
 
 
 class Living(Presence):
