@@ -2,7 +2,7 @@
 
     async with Pointsman.connect("nats://127.0.0.1:4222", source="shop") as pointsman:
         await pointsman.publish({"id": "order-17", "to": "+12025550123", "content": {"text": "On its way."}})
-        async for event in pointsman.deliveries("shop-orders"):
+        async for event in pointsman.deliveries("shop_events"):
             print(event.notification_id, event.status, event.final)
 
 Nothing here is more than the contract says: whoever has a NATS client can do the same without it. What it adds are
@@ -196,7 +196,9 @@ class Pointsman:
         An event is acknowledged when the loop comes back for the next one: a body that raises, or a process that dies,
         gets it again, so `event_id` tells what has been handled. Several loops with one `durable` share the events;
         while a body is at work the event stays its own. `only_new` begins, at the first use of the name, with what
-        happens from then on; else with everything that the log still holds.
+        happens from then on; else with everything that the log still holds. Permissions may want the name to begin
+        with the source: `<source>_events` is what those let through that are shipped. Raises `PointsmanError` where the
+        consumer cannot be had.
         """
         subject = f"deliveries.{self.source}.{status}.{channel}.{notification_id}"
         return self._read(subjects.DELIVERIES, durable, subject, DeliveryEvent, only_new=only_new, ack_wait=ack_wait)
@@ -264,10 +266,25 @@ class Pointsman:
 
     async def _made(self, stream: str, config: ConsumerConfig) -> None:
         """The consumer, once: one that exists is used as it is, if it reads the same subjects."""
+        name = str(config.durable_name)
         try:
-            info = await self._js.consumer_info(stream, str(config.durable_name))
+            try:
+                info = await self._js.consumer_info(stream, name)
+            except NotFoundError:
+                info = await self._js.add_consumer(stream, config)
         except NotFoundError:
-            info = await self._js.add_consumer(stream, config)
+            raise PointsmanError(
+                f"NATS has no stream {stream}: a router makes it when it starts (pointsman run)"
+            ) from None
+        except APIError as exc:
+            raise PointsmanError(f"NATS refused consumer {name} of {stream}: {exc.description or exc}") from exc
+        except (NatsTimeoutError, TimeoutError) as exc:
+            # A subject that the user may not publish to is not answered either.
+            raise PointsmanError(
+                f"NATS did not answer about consumer {name} of {stream}: is it reachable, and may this user read "
+                f"{stream} by this name? The permissions that are shipped let it use {self.source}_events, "
+                "with the option api (docs/deployment.md)"
+            ) from exc
         if info.config.filter_subject != config.filter_subject:
             raise PointsmanError(
                 f"consumer {config.durable_name} of {stream} reads {info.config.filter_subject}, and this loop wants "

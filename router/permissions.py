@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router import advisories, subjects, topology
@@ -52,6 +54,8 @@ _STEERING = (
 API = "pointsman.js"
 _JETSTREAM = "$JS.API"
 ACCOUNT = "POINTSMAN"  #: of the router
+#: `<source>:<channel>.<sender>`
+_INBOUND = re.compile(r"([a-z0-9-]{1,32}):((?:\*|[A-Za-z0-9_-]+)\.(?:\*|[A-Za-z0-9_-]+))")
 _READABLE = (subjects.DELIVERIES, subjects.INBOUND, subjects.DEADLETTERS)
 
 
@@ -119,27 +123,39 @@ class Lent:
         return f'{{ service: {{ account: {account}, subject: "{self.subject}" }}{to} }}'
 
 
-def lent(source: str, consumers: Sequence[str] = ("events",)) -> list[Lent]:
+def lent(source: str, consumers: Sequence[str] = ("events",), inbound: Sequence[str] = ()) -> list[Lent]:
     """What a service needs: its own notifications, its own delivery events, questions about its own.
 
     Its consumers are called `<source>_<name>`. No source holds an underscore, so the name is nobody else's; and the
     filter stands in the subject by which a consumer is made, to which the server holds the request.
+
+    What recipients write belongs to no source: `inbound` names what of it this service may read, each as
+    `<channel>.<sender>`, where `*` is any.
     """
+    read = {subjects.DELIVERIES: [f"deliveries.{source}.>"]}
+    if inbound:
+        read[subjects.INBOUND] = [f"inbound.{each}" for each in inbound]
     needs = [Lent(f"notifications.*.{source}")]
-    for name in (f"{source}_{consumer}" for consumer in consumers):
-        of = f"{subjects.DELIVERIES}.{name}"
-        needs += [
-            Lent(f"{_JETSTREAM}.CONSUMER.CREATE.{of}.deliveries.{source}.>"),
-            Lent(f"{_JETSTREAM}.CONSUMER.INFO.{of}"),
-            Lent(f"{_JETSTREAM}.CONSUMER.MSG.NEXT.{of}", many=True),
-            Lent(f"$JS.ACK.{of}.>"),
-        ]
+    for stream, filters in read.items():
+        for consumer in consumers:
+            needs += _reading(f"{stream}.{source}_{consumer}", filters)
     return needs + [Lent(f"pointsman.{question}.{source}") for question in sorted(OF_A_SOURCE)]
 
 
-def service(source: str, consumers: Sequence[str] = ("events",)) -> Permissions:
+def _reading(of: str, filters: Sequence[str]) -> list[Lent]:
+    """By one consumer, `<stream>.<name>`."""
+    return [
+        *(Lent(f"{_JETSTREAM}.CONSUMER.CREATE.{of}.{each}") for each in filters),
+        Lent(f"{_JETSTREAM}.CONSUMER.INFO.{of}"),
+        Lent(f"{_JETSTREAM}.CONSUMER.MSG.NEXT.{of}", many=True),
+        Lent(f"$JS.ACK.{of}.>"),
+    ]
+
+
+def service(source: str, consumers: Sequence[str] = ("events",), inbound: Sequence[str] = ()) -> Permissions:
     """The user of a service, in an account of its own that imports what it is lent."""
-    return Permissions(publish=[each.here for each in lent(source, consumers)], subscribe=(f"_INBOX_{source}.>",))
+    needs = lent(source, consumers, inbound)
+    return Permissions(publish=[each.here for each in needs], subscribe=(f"_INBOX_{source}.>",))
 
 
 def account_of(source: str) -> str:
@@ -147,14 +163,15 @@ def account_of(source: str) -> str:
     return source.upper()
 
 
-def imports(source: str, consumers: Sequence[str] = ("events",)) -> str:
+def imports(source: str, consumers: Sequence[str] = ("events",), inbound: Sequence[str] = ()) -> str:
     """What stands in the account of a service."""
-    return _block("imports", [each.imported(ACCOUNT) for each in lent(source, consumers)])
+    return _block("imports", [each.imported(ACCOUNT) for each in lent(source, consumers, inbound)])
 
 
-def exports(sources: Sequence[str]) -> str:
-    """What stands in the router's account, for all services."""
-    return _block("exports", [each.exported(account_of(source)) for source in sources for each in lent(source)])
+def exports(sources: Sequence[str], inbound: Mapping[str, Sequence[str]]) -> str:
+    """What stands in the router's account, for all services; `inbound` by source."""
+    rows = [(source, each) for source in sources for each in lent(source, inbound=inbound.get(source, ()))]
+    return _block("exports", [each.exported(account_of(source)) for source, each in rows])
 
 
 def _block(name: str, rows: Sequence[str]) -> str:
@@ -165,26 +182,60 @@ def _listed(names: Sequence[str]) -> str:
     return "[\n" + "".join(f'  "{name}"\n' for name in names) + "]"
 
 
-_USAGE = "router | operator | service SOURCE [CONSUMER ...] | imports SOURCE [CONSUMER ...] | exports SOURCE ..."
-
-
 def main() -> int:
     """Print a block: of a user, of what a service's account imports, or of what the router's account exports."""
-    match sys.argv[1:]:
-        case ["router"]:
-            sys.stdout.write(router(Settings(nats={"inbox": "_INBOX_pointsman"})).block())
-        case ["operator"]:
-            sys.stdout.write(operator("_INBOX_operator").block())
-        case ["service", source, *consumers] if subjects.SOURCE.fullmatch(source):
-            sys.stdout.write(service(source, consumers or ("events",)).block())
-        case ["imports", source, *consumers] if subjects.SOURCE.fullmatch(source):
-            sys.stdout.write(imports(source, consumers or ("events",)))
-        case ["exports", *sources] if sources and all(subjects.SOURCE.fullmatch(each) for each in sources):
-            sys.stdout.write(exports(sources))
+    given = _parser().parse_args()
+    inbound: dict[str, list[str]] = {}
+    for source, subject in getattr(given, "inbound", []):
+        inbound.setdefault(source, []).append(subject)
+    match given.block:
+        case "router":
+            made = router(Settings(nats={"inbox": "_INBOX_pointsman"})).block()
+        case "operator":
+            made = operator("_INBOX_operator").block()
+        case "service":
+            made = service(given.source, given.consumers, inbound.get(given.source, ())).block()
+        case "imports":
+            made = imports(given.source, given.consumers, inbound.get(given.source, ()))
         case _:
-            sys.stderr.write(f"usage: python -m router.permissions {_USAGE}\n")
-            return 2
+            made = exports(given.sources, inbound)
+    sys.stdout.write(made)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m router.permissions", description=main.__doc__)
+    blocks = parser.add_subparsers(dest="block", required=True)
+    blocks.add_parser("router")
+    blocks.add_parser("operator")
+    for name in ("service", "imports"):
+        of_one = blocks.add_parser(name)
+        of_one.add_argument("source", type=_source)
+        of_one.add_argument("consumers", nargs="*", default=["events"], help="each is called <source>_<consumer>")
+        _add_inbound(of_one)
+    of_all = blocks.add_parser("exports")
+    of_all.add_argument("sources", nargs="+", type=_source)
+    _add_inbound(of_all)
+    return parser
+
+
+def _add_inbound(parser: argparse.ArgumentParser) -> None:
+    says = "inbound messages that a service may read, '*' for any; may be given several times, for others too"
+    parser.add_argument(
+        "--inbound", action="append", type=_inbound, default=[], metavar="SOURCE:CHANNEL.SENDER", help=says
+    )
+
+
+def _source(text: str) -> str:
+    if not subjects.SOURCE.fullmatch(text):
+        raise argparse.ArgumentTypeError("a source is [a-z0-9-]{1,32}")
+    return text
+
+
+def _inbound(text: str) -> tuple[str, str]:
+    if not (found := _INBOUND.fullmatch(text)):
+        raise argparse.ArgumentTypeError("say who may read what, as crm:sms.us, crm:whatsapp.* or crm:*.*")
+    return found[1], found[2]
 
 
 if __name__ == "__main__":

@@ -20,29 +20,35 @@ func main() {
 	}
 	id, to, text := os.Args[1], os.Args[2], os.Args[3]
 	ctx := context.Background()
-	nc := must(nats.Connect(nats.DefaultURL))
+	nc := must(nats.Connect(nats.DefaultURL, nats.CustomInboxPrefix("_INBOX_shop")))
 	defer nc.Close()
-	js := must(jetstream.New(nc))
+	js := must(jetstream.New(nc)) // NewWithAPIPrefix(nc, "pointsman.js") where services have accounts of their own
 
-	// One notification's whole story is deliveries.<source>.*.*.<id>.
-	story := jetstream.OrderedConsumerConfig{FilterSubjects: []string{"deliveries.shop.*.*." + id}}
-	consumer := must(js.OrderedConsumer(ctx, "DELIVERIES", story))
+	// A durable consumer: started again, it goes on where it was. Permissions know it by its name and its filter.
+	events := jetstream.ConsumerConfig{Durable: "shop_events", FilterSubject: "deliveries.shop.>"}
+	consumer := must(js.CreateOrUpdateConsumer(ctx, "DELIVERIES", events))
 
 	body := must(json.Marshal(map[string]any{"id": id, "to": to, "content": map[string]any{"text": text}}))
 	must(js.Publish(ctx, "notifications.normal.shop", body)) // returns once it is stored
 
-	events := must(consumer.Messages())
-	defer events.Stop()
+	messages := must(consumer.Messages())
+	defer messages.Stop()
 	for {
+		message := must(messages.Next())
 		var event struct {
+			ID              string `json:"notification_id"`
 			Status, Channel string
 			Final           bool
 		}
-		if err := json.Unmarshal(must(events.Next()).Data(), &event); err != nil {
+		if err := json.Unmarshal(message.Data(), &event); err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(event.Status, event.Channel)
-		if event.Final {
+		fmt.Println(event.ID, event.Status, event.Channel)
+		// After the work is done; an event may come twice, event_id tells.
+		if err := message.DoubleAck(ctx); err != nil {
+			log.Fatal(err)
+		}
+		if event.Final && event.ID == id {
 			return
 		}
 	}

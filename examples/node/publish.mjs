@@ -10,7 +10,9 @@ if (!text) {
   process.exit(2);
 }
 
-const nc = await connect({ servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222" });
+const servers = process.env.NATS_URL ?? "nats://127.0.0.1:4222";
+// Where answers come to: permissions can keep others from listening there.
+const nc = await connect({ servers, inboxPrefix: "_INBOX_shop" });
 const notification = { id, to, content: { text }, metadata: { from: "node" } };
 
 // notifications.<lane>.<source>: the lane says how urgent it is, the source who publishes.

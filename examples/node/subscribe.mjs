@@ -6,16 +6,21 @@ import { AckPolicy, DeliverPolicy, jetstream, jetstreamManager } from "@nats-io/
 import { connect } from "@nats-io/transport-node";
 
 const [wanted] = process.argv.slice(2);
-const nc = await connect({ servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222" });
+const servers = process.env.NATS_URL ?? "nats://127.0.0.1:4222";
+// Where answers come to: permissions can keep others from listening there.
+const nc = await connect({ servers, inboxPrefix: "_INBOX_shop" });
 
-const manager = await jetstreamManager(nc);
+// Where services have accounts of their own, JetStream is asked under another name: pointsman.js. And they may not ask
+// about the account, as a check would.
+const apiPrefix = process.env.NATS_JS_API ?? "$JS.API";
+const manager = await jetstreamManager(nc, { apiPrefix, checkAPI: false });
 await manager.consumers.add("DELIVERIES", {
-  durable_name: "shop-node",
+  durable_name: "shop_events",
   filter_subject: "deliveries.shop.>",
   ack_policy: AckPolicy.Explicit,
   deliver_policy: DeliverPolicy.All,
 });
-const consumer = await jetstream(nc).consumers.get("DELIVERIES", "shop-node");
+const consumer = await jetstream(nc, { apiPrefix }).consumers.get("DELIVERIES", "shop_events");
 
 for await (const message of await consumer.consume()) {
   const { notification_id, status, final, channel, reason } = message.json();

@@ -19,14 +19,14 @@ from channels.twilio.simulator import NO_DELAYS, Simulator, SimulatorSettings
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from policies.pauses import Kind
 from router.app import Router
-from router.client import AnswerError, DeliveryEvent, Pointsman
+from router.client import AnswerError, DeliveryEvent, Pointsman, PointsmanError
 from router.clock import utc_now
 from router.jetstream import JetStream
 from router.permissions import API
 from router.published import Publications
 from router.settings import Settings
 from router.switches import Switch, Switches
-from tests.integration.harness import US, ReservedPort, router_settings
+from tests.integration.harness import US, US_SENDER, ReservedPort, router_settings
 from tests.integration.secured import DEPLOY, SecuredNats
 
 pytestmark = pytest.mark.nats
@@ -77,6 +77,31 @@ async def test_a_service_publishes_reads_asks_and_takes_back_its_own(server: Sec
         assert (await shop.cancel("a1")).in_time is False
 
 
+async def test_a_name_that_is_not_permitted_is_told_with_the_likely_cause(server: SecuredNats) -> None:
+    async with as_service(server, "shop") as shop:
+        with pytest.raises(PointsmanError, match=r"may this user read DELIVERIES by this name.*shop_events"):
+            await anext(shop.deliveries("shop-orders"))
+        with pytest.raises(PointsmanError, match="may this user read INBOUND by this name"):
+            await anext(shop.inbound("shop_events"))
+
+
+async def test_a_service_reads_what_recipients_write_where_it_may(server: SecuredNats) -> None:
+    router = await server.connect("router")
+    written = {"from": US, "to": US_SENDER, "channel": "sms", "sender": "us", "text": "hello", "message_id": "SM1"}
+    none = ("button", "location", "profile_name", "keyword", "session_expires_at")
+    event: dict[str, Any] = {
+        **written,
+        **dict.fromkeys(none),
+        "media": [],
+        "raw": {},
+        "received_at": "2026-11-20T12:00:00Z",
+    }
+    await router.request("inbound.sms.us", json.dumps(event).encode(), timeout=5)
+    async with as_service(server, "crm") as crm, asyncio.timeout(20), aclosing(crm.inbound("crm_events")) as messages:
+        assert (await anext(messages)).text == "hello"
+    assert server.refused == []
+
+
 async def test_what_needs_schedules_and_buckets_works_under_the_routers_own_permissions(server: SecuredNats) -> None:
     operator = await server.connect("operator")
     async with as_service(server, "shop") as shop:
@@ -112,6 +137,8 @@ async def test_the_stories_of_others_are_not_told(server: SecuredNats) -> None:
             await shop.trace("c1")
 
 
+#: Who is given what recipients write, as it is shipped.
+INBOUND = ["--inbound", "crm:*.*"]
 #: What `shop` may not publish: (subject, body).
 FORBIDDEN = [
     ("notifications.normal.crm", b"{}"),
@@ -149,6 +176,9 @@ FORBIDDEN = [
     (f"{API}.CONSUMER.CREATE.DELIVERIES.shop_events.deliveries.crm.>", b"{}"),
     (f"{API}.CONSUMER.MSG.NEXT.DELIVERIES.crm_events", b"{}"),
     (f"{API}.STREAM.INFO.OUTBOX", b""),
+    (f"{API}.CONSUMER.CREATE.INBOUND.shop_events.inbound.*.*", b"{}"),
+    (f"{API}.CONSUMER.MSG.NEXT.INBOUND.crm_events", b"{}"),
+    ("$JS.API.DIRECT.GET.INBOUND", b'{"seq": 1}'),
 ]
 #: Where it may not write, and would if an answer to what it may publish went there.
 WRITTEN_BY_OTHERS = [
@@ -246,11 +276,11 @@ async def test_without_a_key_or_a_certificate_nobody_comes_in(server: SecuredNat
     [
         ("router.conf", ["router"]),
         ("operator.conf", ["operator"]),
-        ("service-shop.conf", ["service", "shop"]),
-        ("service-crm.conf", ["service", "crm"]),
-        ("imports-shop.conf", ["imports", "shop"]),
-        ("imports-crm.conf", ["imports", "crm"]),
-        ("exports.conf", ["exports", "shop", "crm"]),
+        ("service-shop.conf", ["service", "shop", *INBOUND]),
+        ("service-crm.conf", ["service", "crm", *INBOUND]),
+        ("imports-shop.conf", ["imports", "shop", *INBOUND]),
+        ("imports-crm.conf", ["imports", "crm", *INBOUND]),
+        ("exports.conf", ["exports", "shop", "crm", *INBOUND]),
     ],
 )
 def test_the_shipped_blocks_are_those_of_the_code(file: str, arguments: list[str]) -> None:
