@@ -5,6 +5,7 @@ SendError
 │   ├─ SenderConfigError           nothing of this sender can go           the sender stops; retry when it is mended
 │   └─ SenderUnknownError          the sender is configured no more         next step
 ├─ MessageInvalidError          our message is wrong                       no retry
+│   └─ MessageExpiredError         too little of its time is left           no retry
 ├─ ProviderUnavailableError     not reached, before a byte of it left      retry
 │   └─ ProviderDownError           not asked: it has not answered lately       next step, by another provider
 ├─ ProviderThrottledError       refused for the rate                       retry after a while; the sender pauses
@@ -38,6 +39,9 @@ class SendError(Exception):
     our_fault: ClassVar[bool] = False
     #: The next step of the plan may run.
     next_step: ClassVar[bool] = False
+    #: It says nothing of the message: any other of this sender would have failed, so it is no try of this one. Not
+    #: where it is `slow`: that was told by a provider that works.
+    in_vain: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class SenderConfigError(ChannelConfigError):
 
     error_class = "sender_config"
     retryable = True
+    in_vain = True
 
 
 class SenderUnknownError(ChannelConfigError):
@@ -95,6 +100,14 @@ class MessageInvalidError(SendError):
     our_fault = True
 
 
+class MessageExpiredError(MessageInvalidError):
+    """So little is left until it expires that the provider cannot be told; nothing was sent."""
+
+    error_class = "message_expired"
+    reason = Reason.EXPIRED
+    our_fault = False
+
+
 class ProviderUnavailableError(SendError):
     """The provider was not reached; nothing was sent."""
 
@@ -102,6 +115,7 @@ class ProviderUnavailableError(SendError):
     reason = Reason.PROVIDER_UNAVAILABLE
     retryable = True
     next_step = True
+    in_vain = True
 
 
 class ProviderDownError(ProviderUnavailableError):
@@ -174,6 +188,7 @@ BY_CLASS: dict[str, type[SendError]] = {
         SenderConfigError,
         SenderUnknownError,
         MessageInvalidError,
+        MessageExpiredError,
         ProviderUnavailableError,
         ProviderDownError,
         ProviderThrottledError,

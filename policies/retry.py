@@ -3,6 +3,10 @@
 Only what is known not to have been sent is tried again. An outcome that nobody knows is resolved first, and a refusal
 for good leads to the next step of the plan, where the error's class allows one.
 
+A try in vain, at which the provider was not reached or refused the sender as such, says nothing of the message. It
+leads to the next step like any other, but where there is none it does not use the message up: that waits for its sender
+until it expires.
+
 Delays are "full jitter": a random share of an exponentially growing ceiling, so that a thousand messages refused in
 the same second do not come back in the same second. A delay that the provider asks for is a floor under it.
 """
@@ -42,7 +46,7 @@ class RetrySettings:
 
     base: float = 2.0  #: ceiling of the first delay; doubles with each try
     cap: float = 300.0  #: the ceiling never grows above this
-    attempts: int = 5  #: tries on one step of the plan, the first included
+    attempts: int = 5  #: tries on one step of the plan, the first included; those in vain only where a step follows
     slow_base: float = 60.0  #: `base` for slow failures
     slow_cap: float = 3600.0  #: `cap` for slow failures
 
@@ -86,6 +90,7 @@ def decide_retry(
     failure: Failure,
     *,
     tries: int,
+    in_vain: int = 0,
     following: int | None,
     rescue: int | None = None,
     expires_at: datetime | None,
@@ -96,7 +101,8 @@ def decide_retry(
 ) -> RetryDecision:
     """What follows a failed attempt.
 
-    `tries` counts the attempts already made on this step (from 1), `following` is the index of the step after it in the
+    `tries` counts the attempts already made on this step (from 1), `in_vain` those of them before this one at which
+    nothing could be sent by this sender at all, `following` is the index of the step after it in the
     plan, `rescue` that of the template which answers a session that closed in flight, `jitter` is a draw from [0, 1),
     and `on` is the step's own (`Step.on`). A retry that would come after `expires_at` is not waited for: the next step,
     if there is one, runs while there is time.
@@ -105,17 +111,27 @@ def decide_retry(
     if error is OutcomeUnknownError:
         return Reconcile()
     reason = error.reason
-    if error.retryable and tries < settings.attempts:
+    step = following if error.next_step and _moves_on(failure, error, on) else None
+    if error.retryable and _has_tries(failure, error, tries, in_vain, step, settings):
         at = now + timedelta(seconds=delay(failure, tries, jitter, settings))
         if expires_at is None or at < expires_at:
             return RetryAt(at)
         reason = Reason.EXPIRED
-    step = following if error.next_step and _moves_on(failure, error, on) else None
     if rescue is not None and error is ServiceWindowClosedError:
         step = rescue  # the same step in another form, so `on` has no say in it
     if step is None:
         return GiveUp(reason)
     return NextStep(step) if expires_at is None or now < expires_at else GiveUp(Reason.EXPIRED)
+
+
+def _has_tries(
+    failure: Failure, error: type[SendError], tries: int, in_vain: int, step: int | None, settings: RetrySettings
+) -> bool:
+    """Whether the same step may be tried again, as far as its number of tries goes."""
+    # What a callback reports was taken by the provider, and slow trouble was told by a provider that works.
+    if failure.status is None and error.in_vain and not failure.slow:
+        return step is None or tries < settings.attempts
+    return tries - in_vain < settings.attempts
 
 
 def _moves_on(failure: Failure, error: type[SendError], on: Collection[str] | None) -> bool:

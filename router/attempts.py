@@ -182,7 +182,7 @@ class Attempts:
             happening = self._happening(item, "sending")
             try:
                 return await self.ledger.append(
-                    item.about, happening, item.snapshot.with_attempt(attempt), after=item.revision
+                    item.about, happening, item.snapshot.beginning(attempt), after=item.revision
                 )
             except ConflictError:
                 story = await self.ledger.read(item.source, item.notification_id)
@@ -292,7 +292,8 @@ class Attempts:
             return happening, attempt.moved(DeliveryStatus.UNKNOWN, None)
         move = self.mover.after_error(outcome, story.snapshot, item.step, item.notification.expires_at)
         happening = replace(self._happening(item, "failed"), reason=outcome.reason, error=error)
-        return happening, attempt.moved(DeliveryStatus.FAILED, None, move)
+        moved = attempt.moved(DeliveryStatus.FAILED, None, move)
+        return happening, replace(moved, in_vain=outcome.in_vain and not outcome.slow)
 
     def _happening(self, item: OutboxItem, status: str, receipt: SendReceipt | None = None) -> Happening:
         step = item.chosen

@@ -271,6 +271,7 @@ class Intake:
             until=until,
             refused=story.snapshot.refused,
             published=round(incoming.received.published or self._clock().timestamp(), 3),
+            expires_at=incoming.notification.expires_at,
         )
         happening = Happening(
             _status(outcome),

@@ -72,17 +72,19 @@ class Mover:
 
     def after_report(self, error: ProviderError | None, status: DeliveryStatus, snapshot: Snapshot, step: int) -> str:
         """What follows a failure that a callback reported."""
+        expires_at = snapshot.expires_at
         # The provider's own "failed" is an outcome, even where its code says that it is not sure (30410).
         known = error is not None and error.error_class in BY_CLASS
         if error is None or not known or error.error_class == OutcomeUnknownError.error_class:
-            return self._decide(Failure(ProviderRejectedError.error_class, status=status), snapshot, step, None)
+            return self._decide(Failure(ProviderRejectedError.error_class, status=status), snapshot, step, expires_at)
         failure = Failure(error.error_class, error.retry_after, error.slow, status)
-        return self._decide(failure, snapshot, step, None)
+        return self._decide(failure, snapshot, step, expires_at)
 
     def _decide(self, failure: Failure, snapshot: Snapshot, step: int, expires_at: datetime | None) -> str:
         decision = decide_retry(
             failure,
             tries=snapshot.tries_on(step),
+            in_vain=snapshot.in_vain_on(step),
             following=snapshot.after(step),
             rescue=snapshot.rescue(step),
             expires_at=expires_at,

@@ -71,7 +71,7 @@ class OutboxItem:
     def is_next_of(self, story: Story) -> bool:
         """Whether this attempt is the one that the story waits for, on the way that it was decided for."""
         snapshot, latest = story.snapshot, story.snapshot.latest
-        if snapshot.closed or len(snapshot.attempts) != self.attempt - 1 or self.step >= len(snapshot.plan):
+        if snapshot.closed or snapshot.last_number != self.attempt - 1 or self.step >= len(snapshot.plan):
             return False
         if snapshot.plan[self.step].sender != self.chosen.sender:
             return False  # decided again, for another one

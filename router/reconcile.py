@@ -175,7 +175,7 @@ class Reconcile:
         expires_at = item.notification.expires_at
         if expires_at is not None and expires_at <= self.clock():
             return f"give_up@{Reason.EXPIRED}"
-        if choice is OnUnknown.RETRY and snapshot.tries_on(attempt.step) < self.attempts_per_step:
+        if choice is OnUnknown.RETRY and snapshot.counted_on(attempt.step) < self.attempts_per_step:
             return f"retry@{rfc3339(self.clock())}"
         if (step := snapshot.after(attempt.step)) is not None:
             return f"step@{step}"

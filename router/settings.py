@@ -137,7 +137,7 @@ class RetrySettingsModel(Section):
 
     base: float = Field(2, gt=0, description="first pause; doubled each time, with jitter")
     cap: float = Field(300, gt=0, description="longest pause")
-    attempts: int = Field(5, ge=1, description="attempts on one step of the plan")
+    attempts: int = Field(5, ge=1, description="attempts on one step; those in vain count where another step follows")
     slow_base: float = Field(60, gt=0, description="first pause when the carrier is congested")
     slow_cap: float = Field(3600, gt=0)
 

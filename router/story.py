@@ -4,6 +4,9 @@ Every event of the log carries, in a header, the state of its notification after
 notification are appended one after the other, each by compare-and-set on the one before, so the newest event alone says
 all that is needed to go on: one read, however long the story is (docs/decisions/0003-snapshot-in-every-event.md).
 
+A snapshot holds what has to be known, and no more: of tries in vain (`channels.errors`), of which a long outage can
+make hundreds, only the last one has a row. Nothing can be heard of the others, since the provider took none of them.
+
 A snapshot holds no personal data: the recipient is found through the notification itself, by its sequence.
 """
 
@@ -24,6 +27,9 @@ from policies.model import Step
 from router.clock import rfc3339
 
 SNAPSHOT = "Pointsman-Story"
+#: Versions of its form. In the later one attempts can lack rows, which a router that knows only the first one would
+#: take for attempts that were never made.
+_FIRST, _LATEST = 1, 2
 #: Members by their values: looking one up in its class takes three times as long.
 _FORMS = {form.value: form for form in Form}
 _STATUSES = {status.value: status for status in DeliveryStatus}
@@ -58,6 +64,8 @@ class Attempt:
     settled: bool = False  #: its outcome stayed unknown, and `on_unknown` decided that it was not sent
     owner: str = ""  #: the process that claimed it, as `Presence` knows it
     silent: bool = False  #: nothing was heard of it in time, so the next step runs; it may arrive all the same
+    in_vain: bool = False  #: its sender could send nothing at all: it says nothing of the message
+    earlier: int = 0  #: tries in vain on the same step right before it, which have no row of their own any more
 
     @property
     def guessed(self) -> bool:
@@ -72,7 +80,18 @@ class Attempt:
     def moved(self, status: DeliveryStatus, provider_message_id: str | None, next_move: str = "") -> Attempt:
         """After one more event."""
         known = provider_message_id or self.provider_message_id
-        return Attempt(self.number, self.step, status, self.begun, known, next_move, False, self.owner, self.silent)
+        return Attempt(
+            self.number,
+            self.step,
+            status,
+            self.begun,
+            known,
+            next_move,
+            False,
+            self.owner,
+            self.silent,
+            earlier=self.earlier,
+        )
 
 
 @value(frozen=True, slots=True)
@@ -89,10 +108,16 @@ class Snapshot:
     refused: tuple[int, ...] = ()  #: sequences of publications under this id that were refused, newest last
     #: When it was published, or woke after it was deferred; seconds since 1970, 0: unknown. Its way is timed from then.
     published: float = 0.0
+    expires_at: datetime | None = None  #: the notification's own
 
     def attempt(self, number: int) -> Attempt | None:
         """The attempt with this number; None before it was claimed."""
-        return self.attempts[number - 1] if 0 < number <= len(self.attempts) else None
+        return next((each for each in self.attempts if each.number == number), None)
+
+    @property
+    def last_number(self) -> int:
+        """How many attempts were begun."""
+        return self.attempts[-1].number if self.attempts else 0
 
     @property
     def latest(self) -> Attempt | None:
@@ -109,7 +134,23 @@ class Snapshot:
 
     def tries_on(self, step: int) -> int:
         """How many attempts were made on this step of the plan."""
-        return sum(attempt.step == step for attempt in self.attempts)
+        return sum(1 + attempt.earlier for attempt in self.attempts if attempt.step == step)
+
+    def counted_on(self, step: int) -> int:
+        """How many of them say something of the message."""
+        return sum(attempt.step == step and not attempt.in_vain for attempt in self.attempts)
+
+    def in_vain_on(self, step: int) -> int:
+        """How many of them say nothing of it: their sender could send nothing at all."""
+        return self.tries_on(step) - self.counted_on(step)
+
+    def beginning(self, attempt: Attempt) -> Snapshot:
+        """With this attempt begun; of a try in vain right before it only the number is kept."""
+        last = self.latest
+        if last is None or not last.in_vain or last.step != attempt.step:
+            return self.with_attempt(attempt)
+        rest = replace(self, attempts=self.attempts[:-1])
+        return rest.with_attempt(replace(attempt, earlier=last.earlier + 1))
 
     def with_attempt(self, attempt: Attempt) -> Snapshot:
         """With this attempt begun, or moved on."""
@@ -117,7 +158,8 @@ class Snapshot:
 
     def marking(self, attempt: Attempt, counted: int = 0) -> Snapshot:
         """With this attempt as it is, and so many events more."""
-        before, after = self.attempts[: attempt.number - 1], self.attempts[attempt.number :]
+        before = tuple([each for each in self.attempts if each.number < attempt.number])
+        after = tuple([each for each in self.attempts if each.number > attempt.number])
         return Snapshot(
             self.fingerprint,
             self.notification_sequence,
@@ -128,6 +170,7 @@ class Snapshot:
             self.until,
             self.refused,
             self.published,
+            self.expires_at,
         )
 
     def wakes_after(self, now: datetime) -> bool:
@@ -144,15 +187,17 @@ class Snapshot:
         steps = [_row(step) for step in self.plan]
         attempts = [_attempt_row(attempt) for attempt in self.attempts]
         until = rfc3339(self.until) if self.until else None
-        row = [1, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events, until]
-        text = to_json([*row, list(self.refused), self.published]).decode()
+        version = _LATEST if self.last_number > len(self.attempts) else _FIRST
+        row = [version, self.fingerprint, self.notification_sequence, steps, attempts, int(self.closed), self.events]
+        row += [until, list(self.refused), self.published]
+        text = to_json([*row, rfc3339(self.expires_at)] if self.expires_at else row).decode()
         return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
 
     @classmethod
     def load(cls, text: str) -> Snapshot:
         """Read a header back."""
         version, *row = from_json(text)
-        if version != 1:
+        if version not in {_FIRST, _LATEST}:
             raise ValueError(f"the delivery log was written by a later version (story format {version})")
         fingerprint, sequence, steps, attempts, closed, events, until, refused, *later = row
         return cls(
@@ -165,6 +210,7 @@ class Snapshot:
             until=datetime.fromisoformat(until) if until else None,
             refused=tuple(refused),
             published=later[0] if later else 0.0,
+            expires_at=datetime.fromisoformat(later[1]) if len(later) > 1 else None,
         )
 
 
@@ -173,12 +219,14 @@ def _attempt(row: list[Any]) -> Attempt:
     # Written before owners were kept: an attempt without one counts as abandoned.
     owner = later[0] if later else ""
     silent = len(later) > 1 and bool(later[1])
-    return Attempt(number, step, _STATUSES[status], begun, provider_message_id, move, bool(settled), owner, silent)
+    attempt = Attempt(number, step, _STATUSES[status], begun, provider_message_id, move, bool(settled), owner, silent)
+    return replace(attempt, in_vain=bool(later[2]), earlier=later[3]) if len(later) > 2 else attempt
 
 
 def _attempt_row(a: Attempt) -> list[Any]:
     known = [a.number, a.step, str(a.status), a.begun, a.provider_message_id, a.next]
-    return [*known, int(a.settled), a.owner, int(a.silent)]
+    row = [*known, int(a.settled), a.owner, int(a.silent)]
+    return [*row, int(a.in_vain), a.earlier] if a.in_vain or a.earlier else row
 
 
 def _row(step: Step) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from channels.errors import MessageInvalidError
+from channels.errors import MessageExpiredError, MessageInvalidError
 from channels.http import quoted
 from channels.model import (
     MMS,
@@ -76,7 +76,7 @@ def validity_period(expires_at: datetime, now: datetime) -> int:
     """Whole seconds until then, rounded down so that nothing is delivered later, within Twilio's limit."""
     seconds = int((expires_at - now).total_seconds())
     if seconds < 1:
-        raise MessageInvalidError("the message expired before it could be sent")
+        raise MessageExpiredError("the message expired before it could be sent")
     return min(seconds, MAX_VALIDITY)
 
 

@@ -69,7 +69,7 @@ class Settled(MemoryStore):
     "spoil",
     [
         {SNAPSHOT: "[1]"},
-        {SNAPSHOT: "[2]"},
+        {SNAPSHOT: "[3]"},
         {SNAPSHOT: "[" * 10_000},
         {SNAPSHOT: "\ud7ff"},
         {"Pointsman-Attempt": "NaN"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -90,13 +90,46 @@ async def test_a_provider_that_is_not_there_is_tried_again_until_it_is(start: St
 
 async def test_retries_come_to_an_end(start: Start) -> None:
     harness = await start(
-        retry={"attempts": 3, "base": 0.01, "cap": 0.02}, environ={"TWILIO_API_BASE_URL": "http://127.0.0.1:1"}
+        faults=Faults(scripts={US: ("throttle",) * 9}, retry_after=1),
+        retry={"attempts": 2, "base": 0.01, "cap": 0.02},
     )
     await harness.publish("n-1")
 
     end = await harness.wait_for_final("n-1")
-    assert harness.statuses("n-1") == ["routed", *["sending", "failed"] * 3, "exhausted"]
-    assert end.body["reason"] == "provider_unavailable"
+    assert harness.statuses("n-1") == ["routed", *["sending", "failed"] * 2, "exhausted"]
+    assert end.body["reason"] == "provider_throttled"
+
+
+async def test_a_message_is_not_used_up_by_a_provider_that_is_away(start: Start) -> None:
+    harness = await start(retry={"attempts": 2, "base": 0.01, "cap": 0.02})
+    port = urlsplit(harness.simulator.base_url).port
+    assert port is not None
+    await harness.simulator.stop()
+    await harness.publish("n-1")
+    await until(lambda: harness.statuses("n-1").count("failed") > 5)
+    assert not any(event.body["final"] for event in harness.story("n-1"))
+
+    await harness.simulator.start(port=port)
+
+    end = await harness.wait_for_final("n-1")
+    assert end.status == "delivered"
+    assert [event.body["attempt"] for event in harness.story("n-1") if event.status == "accepted"] == [
+        harness.statuses("n-1").count("sending")
+    ]
+    assert len(harness.sent) == 1
+
+
+@pytest.mark.parametrize("pause", [0.01, 1.0])
+async def test_a_message_waits_for_a_provider_until_it_expires(start: Start, pause: float) -> None:
+    harness = await start(
+        retry={"attempts": 2, "base": pause, "cap": pause}, environ={"TWILIO_API_BASE_URL": "http://127.0.0.1:1"}
+    )
+    expires_at = datetime.now(UTC) + timedelta(seconds=2.5)
+    await harness.publish("n-1", expires_at=expires_at.isoformat())
+
+    end = await harness.wait_for_final("n-1")
+    assert (end.status, end.body["reason"]) == ("expired", "expired")
+    assert harness.statuses("n-1").count("sending") > 2
 
 
 @pytest.mark.parametrize(
@@ -137,13 +170,19 @@ async def test_a_lost_answer_is_made_up_for_by_the_providers_callbacks(start: St
     assert len(harness.sent) == 1
 
 
-async def test_wrong_credentials_are_named_and_nothing_is_sent(start: Start) -> None:
-    harness = await start(environ={"TWILIO_AUTH_TOKEN": "f" * 32})
+async def test_wrong_credentials_are_named_and_what_waits_is_sent_once_they_are_right(start: Start) -> None:
+    harness = await start(environ={"TWILIO_AUTH_TOKEN": "f" * 32}, retry={"attempts": 1, "base": 0.01, "cap": 0.02})
     await harness.publish("n-1")
+    await harness.publish("n-2")
 
     failed = await harness.wait_for("n-1", "failed")
     assert (failed.body["reason"], failed.body["error"]["code"]) == ("channel_config", 20003)
     assert harness.sent == []
+    await harness.stop_router(harness.routers[0])
+
+    await harness.start_router()
+
+    assert {(await harness.wait_for_final(name)).status for name in ("n-1", "n-2")} == {"delivered"}
 
 
 async def test_a_recipient_who_is_not_on_whatsapp_gets_the_next_step(start: Start) -> None:
@@ -164,6 +203,17 @@ async def test_a_recipient_who_is_not_on_whatsapp_gets_the_next_step(start: Star
         ("delivered", "sms", 2),
     ]
     assert [message.to for message in harness.sent] == [WHATSAPP + IN, IN]
+
+
+async def test_a_reported_failure_is_not_waited_out_beyond_expiry_while_the_next_step_has_time(start: Start) -> None:
+    long = {"base": 1e6, "cap": 1e6}  # a draw below a minute is as good as impossible
+    harness = await start(faults=Faults(outcomes={WHATSAPP + IN: "undelivered:63010"}), retry=long)
+    expires_at = datetime.now(UTC) + timedelta(minutes=1)
+    content = {"text": "hi", "template": TEMPLATE}
+    await harness.publish("n-1", IN, content=content, expires_at=expires_at.isoformat())
+
+    end = await harness.wait_for_final("n-1")
+    assert (end.status, end.body["channel"]) == ("delivered", "sms")
 
 
 async def test_a_window_that_the_provider_finds_closed_leads_to_the_next_step(harness: Harness) -> None:

@@ -24,6 +24,7 @@ from policies.retry import (
 )
 from tests.factories import NOW
 
+LOST = DeliveryStatus.UNDELIVERED
 DOWN = "provider_unavailable"
 FULL = "provider_throttled"
 
@@ -82,7 +83,13 @@ def test_the_delay_is_capped(failure: Failure, tries: int, jitter: float, second
 ROWS: list[tuple[str, Failure, int, int, int, float | None, RetryDecision]] = [
     # label, failure, tries, step, steps, seconds to expiry, decision (jitter 0.5)
     ("last try goes on to the next step", Failure(DOWN), 5, 0, 2, None, NextStep(1)),
-    ("last try of the last step gives up", Failure(DOWN), 5, 1, 2, None, GiveUp(Reason.PROVIDER_UNAVAILABLE)),
+    ("a carrier's trouble ends", Failure(DOWN, status=LOST), 5, 1, 2, None, GiveUp(Reason.PROVIDER_UNAVAILABLE)),
+    ("the last step waits for its provider", Failure(DOWN), 5, 1, 2, None, after(16.0)),
+    ("however often it was tried", Failure(DOWN), 500, 1, 2, None, after(150.0)),
+    ("not where the trouble lies behind it", Failure(DOWN, slow=True), 5, 1, 2, None, GiveUp(Reason(DOWN))),
+    ("until it expires", Failure(DOWN), 500, 1, 2, 150.0, GiveUp(Reason.EXPIRED)),
+    ("a sender that is refused", Failure("sender_config"), 500, 0, 1, None, after(150.0)),
+    ("a sender that is refused, another may do", Failure("sender_config"), 5, 0, 2, None, NextStep(1)),
     ("throttled to the end", Failure(FULL), 5, 0, 1, None, GiveUp(Reason.PROVIDER_THROTTLED)),
     ("a retry before expiry", Failure(DOWN), 1, 0, 1, 1.5, after(1.0)),
     ("a retry at expiry is too late", Failure(DOWN), 1, 0, 1, 1.0, GiveUp(Reason.EXPIRED)),
@@ -119,7 +126,7 @@ def test_each_class_of_failure_has_its_consequence(
 
 REFUSED = Failure("provider_rejected")
 UNREACHABLE = Failure("recipient_unreachable")
-LOST = Failure("provider_rejected", status=DeliveryStatus.UNDELIVERED)
+REPORTED = Failure("provider_rejected", status=LOST)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +138,9 @@ LOST = Failure("provider_rejected", status=DeliveryStatus.UNDELIVERED)
         (REFUSED, ("recipient_unreachable",), False),
         (UNREACHABLE, ("recipient_unreachable", "undelivered"), True),
         (REFUSED, ("undelivered",), False),  # refused at once, not reported by a callback
-        (LOST, ("undelivered",), True),
-        (LOST, ("failed",), False),
-        (LOST, ("provider_rejected",), True),
+        (REPORTED, ("undelivered",), True),
+        (REPORTED, ("failed",), False),
+        (REPORTED, ("provider_rejected",), True),
         (Failure("recipient_opted_out"), MOVES_ON, False),  # stop means stop, whatever a policy names
         (Failure("message_invalid"), MOVES_ON, False),
     ],
@@ -167,7 +174,7 @@ def test_retries_lie_ahead_before_expiry_and_steps_exist(
     match decision:
         case RetryAt(at):
             assert at >= NOW
-            assert tries < 5
+            assert tries < 5 or (BY_CLASS[error_class].in_vain and not slow and step + 1 >= steps)
             assert BY_CLASS[error_class].retryable
             assert expires_in is None or at < NOW + timedelta(seconds=expires_in)
         case NextStep(following):
@@ -177,6 +184,28 @@ def test_retries_lie_ahead_before_expiry_and_steps_exist(
             assert reason in (BY_CLASS[error_class].reason, Reason.EXPIRED)
         case Reconcile():
             assert error_class == "outcome_unknown"
+
+
+@pytest.mark.parametrize(
+    ("failure", "tries", "in_vain", "on", "decision"),
+    [
+        (Failure(FULL), 7, 3, None, after(64.0)),  # four of seven count
+        (Failure(FULL), 7, 2, None, NextStep(1)),  # five do
+        (Failure(DOWN, status=LOST), 7, 3, None, after(64.0)),
+        (Failure(DOWN, slow=True), 7, 3, None, after(1800.0)),
+        (Failure(DOWN, slow=True), 7, 2, None, NextStep(1)),  # told by a provider that works
+        (Failure(DOWN), 4, 3, None, after(8.0)),
+        (Failure(DOWN), 5, 4, None, NextStep(1)),  # where a step follows, nobody waits for ever
+        (Failure(DOWN), 5, 4, ("undelivered",), after(16.0)),  # but none does for this failure
+    ],
+)
+def test_tries_at_which_nothing_could_be_sent_use_no_message_up(
+    failure: Failure, tries: int, in_vain: int, on: tuple[str, ...] | None, decision: RetryDecision
+) -> None:
+    decided = decide_retry(
+        failure, tries=tries, in_vain=in_vain, following=1, expires_at=None, now=NOW, jitter=0.5, on=on
+    )
+    assert decided == decision
 
 
 @pytest.mark.parametrize(

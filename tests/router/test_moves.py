@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from channels.errors import (
     RecipientUnreachableError,
     SendError,
 )
-from channels.model import MMS, SMS, Form, Lane
+from channels.model import MMS, SMS, Form, Lane, ProviderError
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
 from policies.model import Step
@@ -58,6 +59,18 @@ def test_nothing_is_put_off_beyond_the_notifications_expiry(seconds: int, move: 
     expires_at = NOW + timedelta(seconds=seconds)
 
     assert read_move(mover.after_error(ProviderUnavailableError("away"), _after(1), 0, expires_at)) == move
+
+
+@pytest.mark.parametrize(
+    ("seconds", "move"),
+    [(1, StepMove(1)), (0, GiveUpMove(Reason.EXPIRED)), (3, RetryMove(NOW + timedelta(seconds=2)))],
+)
+def test_a_failure_that_a_callback_reports_is_not_put_off_beyond_it_either(seconds: int, move: Move) -> None:
+    mover = Mover(RetrySettings(), lambda: NOW, lambda: 1.0)
+    snapshot = replace(_after(1), expires_at=NOW + timedelta(seconds=seconds))
+    error = ProviderError("provider_unavailable", 30003, "carrier")
+
+    assert read_move(mover.after_report(error, DeliveryStatus.UNDELIVERED, snapshot, 0)) == move
 
 
 def test_the_last_step_gives_up_with_the_reason_of_its_failure() -> None:

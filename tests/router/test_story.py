@@ -33,6 +33,10 @@ _ATTEMPTS = st.builds(
     next=st.sampled_from(["", "step@1", "retry@2026-11-20T12:00:00.000Z", "give_up@expired"]),
     settled=st.booleans(),
     owner=st.sampled_from(["", "a1b2c3"]),
+    earlier=st.integers(0, 2_000),
+)
+_MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)).map(  # noqa: DTZ001 - hypothesis wants them naive
+    lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
 )
 _SNAPSHOTS = st.builds(
     Snapshot,
@@ -42,12 +46,10 @@ _SNAPSHOTS = st.builds(
     attempts=st.lists(_ATTEMPTS, max_size=6).map(tuple),
     closed=st.booleans(),
     events=st.integers(0, 10_000),
-    until=st.none()
-    | st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)).map(  # noqa: DTZ001 - hypothesis wants them naive
-        lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
-    ),
+    until=st.none() | _MOMENTS,
     refused=st.lists(st.integers(1, 2**63), max_size=8).map(tuple),
     published=st.sampled_from([0.0, 1_700_000_000.125]),
+    expires_at=st.none() | _MOMENTS,
 )
 
 
@@ -73,7 +75,7 @@ def test_an_attempt_that_moves_leaves_everything_else_as_it_was(snapshot: Snapsh
 
 def test_a_log_of_a_later_version_is_not_misread() -> None:
     with pytest.raises(ValueError, match="later version"):
-        Snapshot.load("[2]")
+        Snapshot.load("[3]")
 
 
 def test_only_the_last_refusals_are_remembered() -> None:
@@ -92,6 +94,45 @@ def test_attempts_are_found_by_their_number() -> None:
 
     assert [snapshot.attempt(number) for number in (0, 1, 2, 3)] == [None, first, second, None]
     assert (snapshot.latest, snapshot.tries_on(0), snapshot.tries_on(1)) == (second, 2, 0)
+
+
+def _tried_in_vain(snapshot: Snapshot, step: int) -> Snapshot:
+    number = snapshot.last_number + 1
+    begun = snapshot.beginning(Attempt(number, step, DeliveryStatus.SENDING, 0, owner="router-1"))
+    latest = begun.latest
+    assert latest is not None
+    move = "retry@2026-11-20T12:00:00.000Z"
+    return begun.with_attempt(replace(latest.moved(DeliveryStatus.FAILED, None, move), in_vain=True))
+
+
+def test_of_tries_in_vain_only_the_number_is_kept() -> None:
+    refused = Attempt(1, 0, DeliveryStatus.FAILED, 0)
+    snapshot = Snapshot("1:x", 1).with_attempt(refused)
+    for _ in range(3):
+        snapshot = _tried_in_vain(snapshot, 0)
+    few = len(snapshot.dump())
+    for _ in range(997):
+        snapshot = _tried_in_vain(snapshot, 0)
+
+    later = Snapshot.load(snapshot.dump())
+
+    assert later == snapshot
+    assert len(snapshot.dump()) < few + 20
+    assert [each.number for each in later.attempts] == [1, 1001]
+    assert (later.last_number, later.tries_on(0), later.counted_on(0), later.in_vain_on(0)) == (1001, 1001, 1, 1000)
+    assert [later.attempt(number) for number in (1, 1000)] == [refused, None]
+
+
+def test_what_was_tried_in_vain_on_an_earlier_step_is_none_of_the_next_ones() -> None:
+    snapshot = _tried_in_vain(_tried_in_vain(Snapshot("1:x", 1), 0), 1)
+
+    assert (snapshot.tries_on(0), snapshot.tries_on(1)) == (1, 1)
+
+
+def test_a_router_that_knows_only_whole_rows_is_told_when_some_are_missing() -> None:
+    snapshot = _tried_in_vain(Snapshot("1:x", 1), 0)
+    assert snapshot.dump().startswith("[1,")
+    assert _tried_in_vain(snapshot, 0).dump().startswith("[2,")
 
 
 def test_who_claimed_an_attempt_and_when_stays_with_it_whatever_is_appended_after() -> None:
