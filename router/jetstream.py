@@ -25,7 +25,7 @@ from nats.errors import Error as NatsError
 
 from channels.values import value
 from router.metrics import STORE_FAILURES
-from router.natswire import Wire, subscribe
+from router.natswire import Wire, read_headers, subscribe
 from router.tasks import keep_running
 
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
@@ -387,7 +387,6 @@ def _stored(reply: Msg) -> Stored:
 
 
 def _stored_at_leader(message: Mapping[str, Any]) -> Stored:
-    block = base64.b64decode(message.get("hdrs", "")).decode()
-    headers = dict(line.split(": ", 1) for line in block.split("\r\n")[1:] if ": " in line)
+    headers = read_headers(base64.b64decode(message.get("hdrs", "")))
     body = base64.b64decode(message.get("data", ""))
     return Stored(message["subject"], message["seq"], message["time"], headers, body)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import string
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -87,6 +88,17 @@ def header_block(headers: Mapping[str, str]) -> bytes | None:
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         return None
     return f"{_FIRST_LINE}{lines}\r\n".encode()
+
+
+def read_headers(block: bytes) -> dict[str, str]:
+    """Headers of a block as it is stored, read as nats-py reads those of a message; nothing in it is an error."""
+    found: dict[str, str] = {}
+    for line in block.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        key = name.strip()
+        if colon and key.isascii() and not any(character in string.whitespace.encode() for character in key):
+            found[key.decode()] = value.strip().decode(errors="replace")
+    return found
 
 
 def command(subject: str, reply: str, block: bytes, body: bytes) -> bytes:

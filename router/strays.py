@@ -11,12 +11,18 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import structlog
 from nats.aio.msg import Msg
 
+from channels.reasons import Reason
 from router import subjects, topology
+from router.deadletters import DeadLetters
 from router.intake import Intake, Received
-from router.jetstream import JetStream, StoreError
+from router.jetstream import JetStream, StoreError, TooLargeForStoreError
 from router.pulling import Puller, acknowledge
+from router.workers import Handler
+
+log = structlog.get_logger(__name__)
 
 _AT_ONCE = 1_000  #: messages asked for
 _HOLD = 1.0  #: seconds between tries while the store is away
@@ -26,9 +32,10 @@ _COVERED = 500  #: messages that one acknowledgement covers at most
 class Strays:
     """Finds what no lane's consumer reads."""
 
-    def __init__(self, js: JetStream, intake: Intake, ack_wait: float) -> None:
+    def __init__(self, js: JetStream, intake: Intake, dead_letters: DeadLetters, ack_wait: float) -> None:
         self._js = js
         self._intake = intake
+        self._dead_letters = dead_letters
         self._refusing = 0  #: that are being refused now
         self._passed = 0  #: since the last acknowledgement
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,21 +64,45 @@ class Strays:
 
     async def _refuse(self, msg: Msg) -> None:
         """Until it is kept for a person; what dies meanwhile is looked at again, and kept once."""
-        while True:
-            try:
-                await self._keep(msg.metadata.sequence.stream)
-            except StoreError:
-                await asyncio.sleep(_HOLD)
-            else:
-                break
-        self._refusing -= 1
+        try:
+            await self._until_stored(self._keep, msg)
+        except Exception:
+            # It must not hold up those behind it, which no acknowledgement would cover any more.
+            log.exception("strays.fault", subject=msg.subject)
+            await self._until_stored(self._bury, msg)
+        finally:
+            self._refusing -= 1
         if not self._refusing:
             await acknowledge(self._js, msg)
 
-    async def _keep(self, sequence: int) -> None:
+    async def _until_stored(self, store: Handler, msg: Msg) -> None:
+        while True:
+            try:
+                await store(msg)
+            except TooLargeForStoreError:
+                raise
+            except StoreError:
+                await asyncio.sleep(_HOLD)
+            else:
+                return
+
+    async def _keep(self, msg: Msg) -> None:
+        sequence = msg.metadata.sequence.stream
         stored = await self._js.at(subjects.NOTIFICATIONS, sequence)
         if stored is not None:
             await self._intake.take(Received(stored.subject, sequence, stored.body, stored.headers, redelivered=True))
+
+    async def _bury(self, msg: Msg) -> None:
+        await self._dead_letters.keep(
+            "intake",
+            subjects.source_of(msg.subject),
+            sequence=msg.metadata.sequence.stream,
+            subject=msg.subject,
+            body=msg.data,
+            headers=msg.headers or {},
+            reason=Reason.INTERNAL,
+            message="its handling failed; the router's log says where",
+        )
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -11,6 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from channels.testing import until
+from router.app import Router
+from router.connection import Connection
+from router.jetstream import JetStream
+from tests.integration.conftest import Start
 from tests.integration.harness import Harness
 from tests.reliability.operators import ask
 
@@ -110,26 +114,44 @@ async def test_many_large_dead_letters_are_listed_and_counted_a_page_at_a_time(h
         assert f"pointsman_dead_letters_open {len(kept) - 1}.0" in await response.text()
 
 
-async def test_whatever_stands_where_headers_belong_the_notification_is_taken(harness: Harness) -> None:
+class FromTheLeader(Router):
+    """Reads as a router does where NATS keeps three copies, which one server cannot."""
+
+    def _jetstream(self, connection: Connection) -> JetStream:
+        return JetStream(connection.client, timeout=2, replicated=True)
+
+
+either_way = pytest.mark.parametrize("kind", [Router, FromTheLeader])
+
+
+@either_way
+async def test_whatever_stands_where_headers_belong_the_notification_is_taken(start: Start, kind: type[Router]) -> None:
+    harness = await start(kind=kind)
     publisher = RawPublisher()
     await publisher.open(harness.server.url)
     try:
         for number, headers in enumerate(HEADERS):
             await publisher.publish(SUBJECT, headers, json.dumps(GOOD | {"id": f"h-{number}"}).encode())
             await publisher.publish(SUBJECT, headers, b"not readable")
+            await publisher.publish("notifications.astray", headers, b"on no lane")
     finally:
         publisher.close()
     await harness.publish("good")
 
     for identity in [*(f"h-{number}" for number in range(len(HEADERS))), "good"]:
         assert (await harness.wait_for_final(identity)).status == "delivered", identity
-    await until(lambda: len(harness.dead_letters) == len(HEADERS))
+    await until(lambda: len(harness.dead_letters) == 2 * len(HEADERS))
+    assert Counter(letter.body["reason"] for letter in harness.dead_letters) == {
+        "unreadable": len(HEADERS),
+        "bad_subject": len(HEADERS),
+    }
     assert not any("traceparent" in event.headers for event in harness.deliveries)
 
 
-async def test_a_notification_whose_headers_imitate_the_server_is_found_again(start: Any) -> None:
+@either_way
+async def test_a_notification_is_found_again_whatever_its_headers_imitate(start: Start, kind: type[Router]) -> None:
     """The second step is read from where the notification stands, with its publisher's headers on it."""
-    harness: Harness = await start()
+    harness = await start(kind=kind)
     publisher = RawPublisher()
     await publisher.open(harness.server.url)
     body = {**GOOD, "to": "+15005550001", "content": {"text": "hi"}}
@@ -138,6 +160,7 @@ async def test_a_notification_whose_headers_imitate_the_server_is_found_again(st
         b"NATS/1.0\r\nStatus: 503\r\n\r\n",
         b"NATS/1.0 408 Gone\r\n\r\n",
         b"NATS/1.0\r\nNats-Sequence: 999\r\nNats-Subject: no.such\r\nNats-Stream: X\r\n\r\n",
+        *HEADERS,
     ]
     try:
         for number, headers in enumerate(imitations):

@@ -174,11 +174,13 @@ class Harness:
 
     # --- routers
 
-    async def start_router(self, *, environ: Mapping[str, str] | None = None, **sections: Any) -> Router:
+    async def start_router(
+        self, *, environ: Mapping[str, str] | None = None, kind: type[Router] = Router, **sections: Any
+    ) -> Router:
         """One more router in this process; the first one listens where the provider calls."""
         port = self.reserve_port() if self.routers else self.port
         settings = Settings(**router_settings(self.server.url, port, **sections))
-        router = Router(settings, {**self.environ, **(environ or {})})
+        router = kind(settings, {**self.environ, **(environ or {})})
         await router.start()
         self.routers.append(router)
         await self.watch()

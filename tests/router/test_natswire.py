@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from channels.testing import until
 from router.embedded import EmbeddedNats
-from router.natswire import Wire, command, header_block, is_plain, subscribe
+from router.natswire import Wire, command, header_block, is_plain, read_headers, subscribe
 
 NAMES = st.from_regex(r"[A-Za-z0-9-]{1,20}", fullmatch=True)
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -38,6 +38,12 @@ def test_a_message_with_headers_is_one_command() -> None:
 
 def test_a_message_without_headers_is_a_plain_one() -> None:
     assert command("x.y", "", b"", b"body") == b"PUB x.y  4\r\nbody\r\n"
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from([b"A:1", b"A: 1", b"B:\xff", b"\xff: 1", b"a b: c"])))
+def test_stored_headers_are_read_as_those_of_a_message_are(lines: list[bytes]) -> None:
+    block = b"\r\n".join([b"NATS/1.0", *lines, b"", b""])
+    assert read_headers(block) == Client._parse_header_lines(block.partition(b"\r\n")[2])
 
 
 @given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4))
