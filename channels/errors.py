@@ -16,6 +16,9 @@ SendError
 │   └─ ServiceWindowClosedError    free-form outside the 24-hour window    template step
 └─ ProviderResponseError        an answer that makes no sense              alert, never sent again
 
+A plugin may raise classes of its own below these; each counts as the nearest above it. A plain `SendError` says nothing
+of whether it was sent, and counts as unknown.
+
 No error carries the body or a phone number: what is kept of the provider's text is redacted by the adapter.
 """
 
@@ -200,6 +203,14 @@ BY_CLASS: dict[str, type[SendError]] = {
         ProviderResponseError,
     )
 }
+
+
+def nearest_class(error: SendError) -> type[SendError] | None:
+    """What an error counts as: its own class, or the first above it that stands in the table.
+
+    A plugin may have classes of its own below those of the table. None: nothing is known of it.
+    """
+    return next((cls for cls in type(error).__mro__ if cls in BY_CLASS.values()), None)
 
 
 class CallbackError(Exception):

@@ -26,6 +26,7 @@ from channels.errors import (
     SendError,
     SenderUnknownError,
     ServiceWindowClosedError,
+    nearest_class,
 )
 from channels.model import OutboundMessage, Sender, SendReceipt
 from channels.port import Channel
@@ -217,6 +218,9 @@ class Attempts:
             ):  # the channel keeps its own time-out; this one is the last resort
                 return await channel.send(message)
         except SendError as exc:
+            if nearest_class(exc) is None:
+                log.error("attempt.error_without_class", **_keys(item), error=type(exc).__name__)
+                return OutcomeUnknownError(f"the adapter does not say whether it was sent: {exc.message}")
             return exc
         except Exception as exc:
             # Whatever escapes an adapter came after its call began: nobody knows what the provider did.

@@ -32,6 +32,10 @@ from router.timers import Kind, Timers
 log = structlog.get_logger(__name__)
 
 
+class UndecidedError(Exception):
+    """An attempt failed, and the log does not say what follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class FollowUp:
     """From a failed attempt to the next one, or to the end."""
@@ -83,7 +87,8 @@ class FollowUp:
             case GiveUpMove(reason):
                 await self._end(story, event, reason)
             case None:
-                return
+                # Whoever records a failure decides what follows in the same event; ending here would end it unsaid.
+                raise UndecidedError(f"attempt {attempt.number} is {attempt.status}, and nothing was decided after it")
         log.info("follow_up.done", source=story.source, notification_id=story.notification_id, next=attempt.next)
 
     async def _end(self, story: Story, event: Mapping[str, Any], reason: Reason) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from channels.errors import BY_CLASS, OutcomeUnknownError, ProviderRejectedError, SendError
+from channels.errors import BY_CLASS, OutcomeUnknownError, ProviderRejectedError, SendError, nearest_class
 from channels.model import ProviderError
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
@@ -67,7 +67,8 @@ class Mover:
 
     def after_error(self, error: SendError, snapshot: Snapshot, step: int, expires_at: datetime | None) -> str:
         """What follows a refusal of the provider's API."""
-        failure = Failure(error.error_class, error.retry_after, error.slow)
+        counts_as = nearest_class(error) or OutcomeUnknownError
+        failure = Failure(counts_as.error_class, error.retry_after, error.slow)
         return self._decide(failure, snapshot, step, expires_at)
 
     def after_report(self, error: ProviderError | None, status: DeliveryStatus, snapshot: Snapshot, step: int) -> str:
