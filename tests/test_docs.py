@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -23,6 +24,7 @@ from channels.capabilities import table
 from channels.reasons import Reason
 from channels.registry import discover
 from channels.twilio.simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
+from policies import document
 from router.cli.app import app
 from router.sender_settings import SenderSettings
 from router.settings import Settings, TlsSettings
@@ -225,17 +227,43 @@ def test_the_code_in_the_readme_is_that_of_the_examples(language: str, folder: s
     assert {line.strip() for text in shown for line in text.splitlines()} <= written
 
 
-def test_the_guide_for_channels_shows_the_example_that_it_makes() -> None:
-    page, example = ROOT / "docs" / "plugins.md", ROOT / "examples" / "channel-smtp"
-    files = [file for file in example.rglob("*.*") if file.suffix in {".py", ".toml"}]
-    written = {line for file in files for line in file.read_text().splitlines()}
-    shown = [line for language in ("py", "ini") for text in _raw_blocks(page, language) for line in text.splitlines()]
-    assert len(shown) > 8
-    assert [line for line in shown if line not in written] == []
+EXAMPLE = ROOT / "examples" / "channel-smtp"
+_FILE = re.compile(r"^`([\w/.]+)`:\n\n```(?:py|ini)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def _raw_blocks(page: Path, language: str) -> list[str]:
-    return [text for name, text in _BLOCK.findall(page.read_text()) if name == language]
+def guide() -> dict[str, str]:
+    """The files that the guide for channels has its reader write."""
+    return dict(_FILE.findall((ROOT / "docs" / "plugins.md").read_text()))
+
+
+def test_the_guide_for_channels_shows_every_file_of_the_example_that_it_makes() -> None:
+    shown = guide()
+    assert {name: (EXAMPLE / name).read_text() for name in shown} == shown
+    sources = [*(EXAMPLE / "src").rglob("*.py"), EXAMPLE / "pyproject.toml"]
+    assert {str(file.relative_to(EXAMPLE)) for file in sources} <= set(shown)
+
+
+def test_what_the_guide_for_channels_makes_keeps_the_contract(tmp_path: Path) -> None:
+    """In an empty folder, with nothing of the example in reach."""
+    for name, text in guide().items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests", "-q", "-p", "no:schemathesis", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(r"\b[3-9]\d passed", ran.stdout), ran.stdout
+
+
+def test_the_policy_of_the_guide_for_channels_is_one() -> None:
+    (text,) = blocks(ROOT / "docs" / "plugins.md", "policy")
+    assert document.load(text, "policy.toml").routes
 
 
 def test_the_table_of_capabilities_is_what_the_channels_declare() -> None:
