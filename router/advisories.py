@@ -13,7 +13,7 @@ from faststream.nats import NatsBroker
 from pydantic import BaseModel
 
 from channels.reasons import Reason
-from router.deadletters import DeadLetters
+from router.deadletters import CONSUMER, DeadLetters
 from router.jetstream import JetStream, StoreError
 from router.workers import owner_of
 
@@ -70,7 +70,7 @@ class Advisories:
             sequence=stored.sequence,
             subject=stored.subject,
             body=stored.body,
-            headers=stored.headers,
+            headers={**stored.headers, CONSUMER: advisory.consumer},
             reason=Reason.STRANDED,
             message=f"{advisory.consumer} of {advisory.stream} delivers it no more: replay it and mend the consumer",
             notification_id=notification_id,

@@ -125,7 +125,7 @@ class Router:
             await self._work(parts, topology.FOLLOW_UP, parts.follow_up.on_message, 64)
             await self._work(parts, topology.WAKE, parts.waking.on_message, 64)
             await self._work(parts, topology.STUCK, parts.stuck.on_accepted, 16)
-            await self._work(parts, topology.STUCK_AGAIN, parts.stuck.on_wake, 16, topology.STUCK)
+            await self._work(parts, topology.STUCK_AGAIN, parts.stuck.on_wake, 16)
             self._pauses.append(parts.stuck.stop)
             await parts.returns.start()
             self._pauses.append(parts.returns.pause)

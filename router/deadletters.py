@@ -29,6 +29,8 @@ _HEADERS = 128 * 1024
 _PAGE, _PAGE_BYTES = 200, 4 * 1024 * 1024
 #: Bytes of a body that are shown to a person.
 _SHOWN = 256 * 1024
+#: Header of one that a consumer delivers no more: which consumer, and so whose work was not done.
+CONSUMER = "Pointsman-Consumer"
 _ID = re.compile(r"[0-9a-f-]{36}")
 _NAMESPACE = uuid.UUID("0a1f6f0b-5b0f-5f52-8a39-2c1d7a3f9e44")
 

@@ -5,12 +5,14 @@ A replay goes through the same claims as everything else, so replaying twice sen
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from channels.errors import SendError
-from router import subjects
+from router import subjects, topology
+from router.caps import Returns
 from router.crashpoints import CrashPoint, reached
-from router.deadletters import DeadLetter, DeadLetters, State
+from router.deadletters import CONSUMER, DeadLetter, DeadLetters, State
 from router.follow_up import FollowUp
 from router.intake import Intake, Received
 from router.jetstream import JetStream
@@ -36,6 +38,7 @@ class Replay:
     follow_up: FollowUp
     reconcile: Reconcile
     stuck: Stuck
+    returns: Returns
 
     async def replay(self, letter: DeadLetter, note: str | None) -> str:
         """Give it back; returns what was done, in a sentence."""
@@ -63,11 +66,8 @@ class Replay:
                 headers = letter.event["headers"]
                 await self.intake.take(Received(subject, sequence, body, headers, redelivered=True))
                 return "read again; see the delivery events for what came of it"
-            case "deliveries" if letter.event["stage"] == STUCK:
-                return await self._ask_again(_held(letter))
             case "deliveries":
-                await self.follow_up.on_event(body)
-                return "followed up again"
+                return await self._handled(letter, body)
             case "outbox" if letter.event["stage"] == MISCOUNTED:
                 raise NotReplayableError("its story has ended; publish it under a new id")
             case "outbox" if letter.event["stage"] == "reconcile":
@@ -76,12 +76,29 @@ class Replay:
                 return "nothing to do: its outcome is known by now"
             case "outbox" | "wake":
                 headers = {
-                    name: value for name, value in letter.event["headers"].items() if not name.startswith("Nats-")
+                    name: value
+                    for name, value in letter.event["headers"].items()
+                    if not name.startswith("Nats-") and name != CONSUMER
                 }
                 await self.js.publish(subject, body, headers)
                 return "put back into its queue"
             case _:
                 raise NotReplayableError(f"nothing is known about replaying {subject!r}; resolve it by hand")
+
+    async def _handled(self, letter: DeadLetter, body: bytes) -> str:
+        """By whoever did not get it done: the log has several readers."""
+        headers = letter.event["headers"]
+        match headers.get(CONSUMER, letter.event["stage"]):
+            case topology.FOLLOW_UP:
+                await self.follow_up.on_event(body)
+                return "followed up again"
+            case topology.STUCK:
+                return await self._ask_again(_held(letter))
+            case topology.RETURNS:
+                await self.returns.on_event(body, headers)
+                return "looked at again for a place under a cap to give back"
+            case reader:
+                raise NotReplayableError(f"{reader!r} is no reader of the router's: it finds the event in DELIVERIES")
 
     async def _whole_body(self, letter: DeadLetter) -> bytes:
         """Of what was too large to be repeated in a dead letter only the beginning stands there."""
@@ -116,7 +133,8 @@ class Replay:
 def _held(letter: DeadLetter) -> Owner:
     """The attempt that it is about."""
     event = letter.event
-    return Owner(str(event["source"]), str(event["notification_id"]), int(event["headers"][ATTEMPT]))
+    number = event["headers"].get(ATTEMPT) or json.loads(letter.body)["attempt"]
+    return Owner(str(event["source"]), str(event["notification_id"]), int(number))
 
 
 def _check_readable(body: bytes) -> None:

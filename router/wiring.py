@@ -301,8 +301,11 @@ class Parts:
 
     @cached_property
     def returns(self) -> Returning:
-        returns = Returns(self.caps, self.policy)
-        return Returning(self.js, self.dead_letters, returns, self.settings.dispatch)
+        return Returning(self.js, self.dead_letters, self.given_back, self.settings.dispatch)
+
+    @cached_property
+    def given_back(self) -> Returns:
+        return Returns(self.caps, self.policy)
 
     @cached_property
     def waking(self) -> Waking:
@@ -350,7 +353,8 @@ class Parts:
 
     @cached_property
     def replay(self) -> Replay:
-        return Replay(self.js, self.dead_letters, self.intake, self.follow_up, self.reconcile, self.stuck)
+        handlers = (self.intake, self.follow_up, self.reconcile, self.stuck, self.given_back)
+        return Replay(self.js, self.dead_letters, *handlers)
 
     @cached_property
     def desks(self) -> Sequence[Desk]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -26,8 +26,10 @@ from router.subjects import SOURCE, UNKNOWN_SOURCE
 
 log = structlog.get_logger(__name__)
 
-#: A message whose handling failed by a fault of ours is tried so often before it goes to a person.
+#: A message whose handling failed by a fault of ours is tried so often before it goes to a person. Each process counts
+#: for itself: JetStream counts deliveries, and most of those are no faults.
 FAULTS = 5
+_COUNTED = 10_000  #: messages whose faults are remembered
 _LONGEST_PAUSE = 60.0  #: seconds
 
 
@@ -49,6 +51,7 @@ class Settler:
     js: JetStream
     dead_letters: DeadLetters
     stage: str  #: names the dead letters
+    faults: dict[int, int] = field(default_factory=dict)  #: sequence -> how often its handling failed; of one stream
 
     async def handle(self, handler: Handler, msg: Msg) -> None:
         """Never raises, but for cancellation: then the message stays unsettled and is delivered again."""
@@ -77,18 +80,27 @@ class Settler:
         await self._tell(partial(still_working, self.js, msg))
 
     async def _after_fault(self, msg: Msg) -> None:
-        deliveries = msg.metadata.num_delivered
-        if deliveries < FAULTS:
-            await self.give_back(msg, min(_LONGEST_PAUSE, 2.0**deliveries))
+        faults = self._one_more(msg)
+        if faults < FAULTS:
+            await self.give_back(msg, min(_LONGEST_PAUSE, 2.0**faults))
             return
         try:
-            await self._bury(msg, deliveries)
+            await self._bury(msg, faults)
         except StoreError:
             await self.give_back(msg, _LONGEST_PAUSE)
         else:
+            self.faults.pop(msg.metadata.sequence.stream, None)
             await self._tell(partial(acknowledge, self.js, msg))
 
-    async def _bury(self, msg: Msg, deliveries: int) -> None:
+    def _one_more(self, msg: Msg) -> int:
+        """How often its handling has failed here; beyond so many messages, the one that failed first is forgotten."""
+        sequence = msg.metadata.sequence.stream
+        faults = self.faults[sequence] = self.faults.get(sequence, 0) + 1
+        if len(self.faults) > _COUNTED:
+            del self.faults[next(iter(self.faults))]
+        return faults
+
+    async def _bury(self, msg: Msg, faults: int) -> None:
         source, notification_id = owner_of(msg.subject)
         await self.dead_letters.keep(
             self.stage,
@@ -98,7 +110,7 @@ class Settler:
             body=msg.data,
             headers=msg.headers or {},
             reason=Reason.INTERNAL,
-            message=f"its handling failed {deliveries} times; the router's log says where",
+            message=f"its handling failed {faults} times; the router's log says where",
             notification_id=notification_id,
         )
 

@@ -14,7 +14,7 @@ from router import workers
 from router.deadletters import DeadLetters
 from router.outbox import OutboxItem, item_of, read_item
 from router.story import SNAPSHOT, Snapshot
-from router.workers import FAULTS, Settler
+from router.workers import FAULTS, LaterError, Settler
 from tests.router.bodies import JSON
 from tests.router.parts import Parts, now, received
 from tests.router.store import MemoryStore
@@ -94,3 +94,20 @@ async def test_an_item_that_cannot_be_read_goes_to_a_person_after_a_few_tries(sp
     assert (letter["stage"], letter["reason"], letter["notification_id"]) == ("dispatch", "internal", "n-1")
     assert letter["body"] == BODY.decode()
     assert workers.owner_of(SUBJECT) == ("shop", "n-1")
+
+
+async def test_being_put_off_is_no_fault() -> None:
+    """What had to wait five times, and then meets the first fault, is tried again."""
+    store = Settled()
+    settler = Settler(store, DeadLetters(store, now, "deadletters"), "stuck")
+    outcomes: list[Exception] = [LaterError("not yet", 1.0)] * FAULTS + [RuntimeError("a fault of ours")]
+
+    async def handler(_msg: Msg) -> None:
+        raise outcomes.pop(0)
+
+    for delivery in range(1, FAULTS + 2):
+        reply = f"$JS.ACK.DELIVERIES.stuck.{delivery}.7.{delivery}.1700000000000000000.0"
+        await settler.handle(handler, Msg(store.client, "deliveries.shop.accepted.sms.n-1", reply, b"{}"))
+
+    assert [told[:4] for told in store.told] == [b"-NAK"] * (FAULTS + 1)
+    assert store.bodies("DEADLETTERS") == []

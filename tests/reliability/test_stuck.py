@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import AsyncExitStack
 from typing import Any
@@ -128,3 +129,30 @@ async def test_replayed_the_provider_is_asked_again(stack: AsyncExitStack) -> No
     assert "says how it ended" in (await ask(forgotten, "replay", {"id": _identity(forgotten)}))["done"]
     assert (await forgotten.wait_for_final("n-1")).status == "delivered"
     assert (await ask(forgotten, "list", {}))["dead_letters"] == []
+
+
+async def test_what_the_consumer_delivers_no_more_is_replayed_to_whoever_has_not_done_it(
+    stack: AsyncExitStack,
+) -> None:
+    harness = await _harness(stack, 3_600)
+    for number, consumer in enumerate((topology.STUCK, "reports")):
+        await harness.publish(f"n-{number}", f"+1202555012{number}")
+        await harness.wait_for(f"n-{number}", "accepted")
+        await until(lambda: harness.sent[-1].status == "delivered")
+        await _strand(harness, consumer, f"n-{number}")
+    await until(lambda: len(harness.dead_letters) == 2)
+    ours, others = (letter.body["dead_letter_id"] for letter in harness.dead_letters)
+
+    assert "says how it ended" in (await ask(harness, "replay", {"id": ours}))["done"]
+    assert (await ask(harness, "replay", {"id": others}))["error"]["code"] == 409
+
+    assert (await harness.wait_for_final("n-0")).status == "delivered"
+    assert harness.statuses("n-1") == ["routed", "sending", "accepted"]
+
+
+async def _strand(harness: Harness, consumer: str, notification_id: str) -> None:
+    """As the server words it when a consumer gives up on a message."""
+    accepted = await harness.js.get_last_msg("DELIVERIES", f"deliveries.shop.accepted.*.{notification_id}")
+    advisory = {"stream": "DELIVERIES", "consumer": consumer, "stream_seq": accepted.seq, "deliveries": 5}
+    subject = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.DELIVERIES.{consumer}"
+    await harness.client.publish(subject, json.dumps(advisory).encode())

@@ -19,7 +19,7 @@ from router.archive import Archive
 from router.attempts import Attempts
 from router.attribution import Attribution
 from router.cancel import Cancel
-from router.caps import Caps
+from router.caps import Caps, Returns
 from router.consent import ConsentKeeper
 from router.consent_ledger import Consent
 from router.crashpoints import CrashPoint
@@ -142,13 +142,14 @@ class Process:
         attribution = LogAttribution(store, world.gates)
         owners = Owners(ledger, archive, attribution, dead_letters, clock)
         self.silence = Silence(ledger, archive, timers, channels, clock)
+        caps = Caps(store, "", HASHER, clock)
         self.intake = Intake(
             ledger=ledger,
             outbox=self.outbox,
             timers=timers,
             dead_letters=dead_letters,
             recipients=recipients,
-            caps=Caps(store, "", HASHER, clock),
+            caps=caps,
             policy=lambda: POLICY,
             channels=world.channels.keys(),
             max_body=100_000,
@@ -193,7 +194,8 @@ class Process:
         self.stuck = Stuck(ledger, self.tracking, channels, HASHER, tracking, clock, timers, dead_letters)
         self.cancel = Cancel(ledger, channels, clock)
         self.consent, self.keeper = consent, keeper
-        self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile, self.stuck)
+        returns = Returns(caps, lambda: POLICY)
+        self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile, self.stuck, returns)
 
     def learn(self, statements: Iterable[Stored]) -> None:
         """What stands in the bucket of consent."""
