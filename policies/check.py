@@ -7,7 +7,7 @@ begin to mend it. Nothing found means that every notification which no guard sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -58,7 +58,7 @@ def check(document: PolicyDocument, world: World, text: str) -> list[Finding]:
     """Everything found, in the order of its lines; `text` is what the document was read from."""
     seen = survey(document, world)
     lines = lines_of(text)
-    found = [*_languages(document, world), *_never_open(document, world), *_gaps(seen)]
+    found = [*_languages(document, world), *_strangers(document, world), *_never_open(document, world), *_gaps(seen)]
     for index, route in enumerate(document.routes):
         found += _route(document, index, seen)
         if seen.routes[index].tried:
@@ -150,6 +150,23 @@ def _languages(document: PolicyDocument, world: World) -> Iterator[_Found]:
     for country, language in document.languages.items():
         if approved and not _has(approved, language):
             yield _Found(("languages", country), f"no template is approved in '{language}', the language of {country}")
+
+
+def _strangers(document: PolicyDocument, world: World) -> Iterator[_Found]:
+    """Channels that are named outside of plans, and are not there."""
+    named: list[tuple[Path, Sequence[str]]] = []
+    if document.guards.paused:
+        named.append((("guards", "paused", "channels"), document.guards.paused.channels))
+    for index, route in enumerate(document.routes):
+        named.append((("routes", index, "when", "reachable"), route.when.reachable))
+        if route.unless:
+            named.append((("routes", index, "unless", "reachable"), route.unless.reachable))
+    installed = ", ".join(sorted(world.channels)) or "none"
+    for path, channels in named:
+        for place, channel in enumerate(channels):
+            if channel not in world.channels:
+                message = f"no channel '{channel}' is installed, so this has no effect (installed: {installed})"
+                yield _Found((*path, place), message)
 
 
 def _never_open(document: PolicyDocument, world: World) -> Iterator[_Found]:
