@@ -133,7 +133,13 @@ def paused(pauses: Pauses) -> Guard:
         pause = pauses.whole(situation.category, situation.source, situation.now)
         if pause is None:
             return _pass(rule, f"neither category '{situation.category}' nor source '{situation.source}' is paused")
-        return _hold(rule, pause.because, pause.asked_again(situation.now), Reason.PAUSED, situation)
+        return _hold(
+            rule,
+            pause.because,
+            pause.asked_again(situation.now, situation.request.expires_at),
+            Reason.PAUSED,
+            situation,
+        )
 
     return check
 

@@ -16,6 +16,8 @@ from policies.document import Action, Paused
 
 #: Seconds after which something that a pause defers is asked again, where nothing else is said.
 AGAIN = 300.0
+#: Before something expires, a pause of no known end is asked about for the last time: enough for one attempt.
+LAST_CALL = timedelta(seconds=10)
 
 
 class Kind(StrEnum):
@@ -46,12 +48,18 @@ class Pause:
         """Whether it has not ended."""
         return self.until is None or now < self.until
 
-    def asked_again(self, now: datetime) -> datetime | None:
-        """When what it defers is asked again; None: it suppresses."""
+    def asked_again(self, now: datetime, expires_at: datetime | None = None) -> datetime | None:
+        """When what it defers is asked again; None: it suppresses.
+
+        A pause may end at any moment, so what expires before its turn is asked once more while it can still be sent.
+        """
         if self.action is not Action.DEFER:
             return None
         later = now + timedelta(seconds=self.again)
-        return later if self.until is None else min(later, self.until)
+        if self.until is not None:
+            return min(later, self.until)
+        last_call = expires_at - LAST_CALL if expires_at else None
+        return last_call if last_call and now < last_call < later else later
 
 
 @dataclass(frozen=True, slots=True)

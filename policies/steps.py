@@ -84,7 +84,8 @@ def resolve(option: Option, fits: tuple[Fit, ...], situation: Situation) -> Step
     if isinstance(step, Obstacle):
         return step
     if option.pauses and (pause := first(option.pauses, situation.now)):
-        return Obstacle(Reason.PAUSED, pause.because, pause.asked_again(situation.now))
+        again = pause.asked_again(situation.now, situation.request.expires_at)
+        return Obstacle(Reason.PAUSED, pause.because, again)
     if not situation.stops and situation.permits is None:
         return step
     return _with_consent(option, fits, situation, candidates)

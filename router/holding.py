@@ -84,7 +84,7 @@ class Holding:
         free = (n for n in rest if not policy.pauses.find(What.CHANNEL, item.snapshot.plan[n].channel, now))
         step = next(free, None)
         if step is None:
-            await self._hold(item, policy, _paused(item, pause, pause.asked_again(now)))
+            await self._hold(item, policy, _paused(item, pause, pause.asked_again(now, item.notification.expires_at)))
         else:
             await self._hold(replace(item, step=step), policy, _paused(item, pause, now + _AT_ONCE))
 

@@ -12,7 +12,7 @@ from channels.reasons import Reason
 from policies.document import Action, load, shipped
 from policies.engine import Policy, compile_policy, decide
 from policies.model import Deferred, Outcome, RoutingPlan, RoutingRequest, Suppressed
-from policies.pauses import AGAIN, Kind, Pause
+from policies.pauses import AGAIN, LAST_CALL, Kind, Pause
 from tests.factories import NOW, a_request, a_world, facts
 
 MARKETING = a_request(category=Category.MARKETING)
@@ -66,9 +66,21 @@ SWITCHES: list[tuple[str, Pause, RoutingRequest, Outcome]] = [
         Deferred(NOW + timedelta(seconds=20), Reason.PAUSED),
     ),
     (
-        "expires before it is asked again",
+        "is asked once more before it expires: the pause may be over by then",
         a_pause(Kind.SOURCE, "shop", **DEFER),
-        a_request(expires_at=LATER),
+        a_request(expires_at=NOW + timedelta(seconds=240)),
+        Deferred(NOW + timedelta(seconds=230), Reason.PAUSED),
+    ),
+    (
+        "has no time left to be asked again",
+        a_pause(Kind.SOURCE, "shop", **DEFER),
+        a_request(expires_at=NOW + LAST_CALL),
+        Suppressed(Reason.EXPIRED),
+    ),
+    (
+        "expires before a pause that ends for certain",
+        a_pause(Kind.SOURCE, "shop", until=NOW + timedelta(seconds=250), **DEFER),
+        a_request(expires_at=NOW + timedelta(seconds=240)),
         Suppressed(Reason.EXPIRED),
     ),
     ("the only channel", a_pause(Kind.CHANNEL, "whatsapp"), a_request("IN", pin=WHATSAPP), Suppressed(Reason.PAUSED)),
@@ -77,6 +89,12 @@ SWITCHES: list[tuple[str, Pause, RoutingRequest, Outcome]] = [
         a_pause(Kind.CHANNEL, "whatsapp", **DEFER),
         a_request("IN", pin=WHATSAPP),
         Deferred(LATER, Reason.PAUSED),
+    ),
+    (
+        "is asked about its only channel once more before it expires",
+        a_pause(Kind.CHANNEL, "whatsapp", **DEFER),
+        a_request("IN", pin=WHATSAPP, expires_at=LATER),
+        Deferred(LATER - LAST_CALL, Reason.PAUSED),
     ),
     (
         "expires before the only channel is back",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -14,7 +13,7 @@ from channels.status import DeliveryStatus
 from policies import document
 from policies.document import Action
 from policies.engine import Policy, compile_policy
-from policies.pauses import Kind, Pause
+from policies.pauses import LAST_CALL, Kind, Pause
 from router.events import Happening
 from router.holding import Holding
 from router.intake import woken
@@ -113,9 +112,9 @@ async def test_a_retry_in_quiet_hours_waits_for_their_end_and_keeps_its_plan() -
     assert last["decision"]["trace"][0]["because"].startswith("while it waited to be sent: now is inside 06:00-08:00")
 
 
-async def test_what_expires_before_it_is_asked_again_ends() -> None:
+async def test_what_expires_before_it_can_be_asked_again_ends() -> None:
     parts = Parts()
-    item = await routed(parts, expires_at=(NOW + timedelta(seconds=300)).isoformat())
+    item = await routed(parts, expires_at=(NOW + LAST_CALL).isoformat())
     assert await a_holding(parts, paused(Kind.SOURCE, "shop", **DEFER)).holds(item)
     assert parts.store.statuses() == ["routed", "expired"]
     assert parts.store.bodies("DELIVERIES")[-1]["final"] is True
