@@ -115,6 +115,11 @@ def rfc3339(moment: datetime) -> str:
     return utc.isoformat().removesuffix("+00:00") + "Z"
 
 
+def _size(value: object) -> list[int]:
+    """Characters and segments; of what is no string, and is refused for it, nothing."""
+    return [len(value), segments_of(value)] if isinstance(value, str) else [0, 0]
+
+
 def as_facts(situation: Situation) -> dict[str, Any]:
     """What was known, as the decision shows it: no address and no text.
 
@@ -138,9 +143,7 @@ def as_facts(situation: Situation) -> dict[str, Any]:
         "language": template.language if template else None,
         "variables": sorted(template.variables) if template else [],
         # of each value: characters and segments
-        "values": {name: [len(value), segments_of(value)] for name, value in template.variables.items()}
-        if template
-        else {},
+        "values": {name: _size(value) for name, value in template.variables.items()} if template else {},
         "category": str(situation.category),
         "lane": str(situation.lane),
         "source": situation.source,

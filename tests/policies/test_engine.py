@@ -460,6 +460,7 @@ def test_the_decision_object_is_the_contracts() -> None:
             "content_sid": None,
             "language": None,
             "variables": [],
+            "values": {},
             "category": "transactional",
             "lane": "normal",
             "source": "shop",
