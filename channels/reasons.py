@@ -50,6 +50,7 @@ class Reason(StrEnum):
     RESOLVED_BY_PERSON = "resolved_by_person"  #: what neither we nor the provider could tell, looked up
     HELD = "held"  #: an unknown outcome that only a person may resolve
     NO_RECEIPT = "no_receipt"  #: `sent` is the last word of a carrier without receipts
+    AGED_OUT = "aged_out"  #: the notification is kept no more, so nothing more can be sent
     INTERNAL = "internal"  #: a fault of the router's own; its log says where
     STRANDED = "stranded"  #: JetStream delivers it no more
     SILENT = "silent"  #: no delivery was reported within the step's time; it may arrive all the same

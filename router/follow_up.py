@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from channels.model import ProviderError
 from channels.reasons import Reason
 from channels.status import ENDED_BADLY, DeliveryStatus
-from router.archive import Archive
+from router.archive import Archive, GoneError
 from router.clock import Clock
 from router.crashpoints import CrashPoint, reached
 from router.events import Happening
@@ -74,6 +74,14 @@ class FollowUp:
             return
         if attempt.status not in ENDED_BADLY:
             return
+        try:
+            await self._carry_out(story, attempt, event)
+        except GoneError:
+            # What would be sent is there no more: a story that cannot go on ends.
+            await self._end(story, event, Reason.AGED_OUT)
+        log.info("follow_up.done", source=story.source, notification_id=story.notification_id, next=attempt.next)
+
+    async def _carry_out(self, story: Story, attempt: Attempt, event: Mapping[str, Any]) -> None:
         match read_move(attempt.next):
             case RetryMove(at):
                 item = await self.archive.item(story, attempt.step, attempt.number + 1)
@@ -89,7 +97,6 @@ class FollowUp:
             case None:
                 # Whoever records a failure decides what follows in the same event; ending here would end it unsaid.
                 raise UndecidedError(f"attempt {attempt.number} is {attempt.status}, and nothing was decided after it")
-        log.info("follow_up.done", source=story.source, notification_id=story.notification_id, next=attempt.next)
 
     async def _end(self, story: Story, event: Mapping[str, Any], reason: Reason) -> None:
         """Every step of the plan failed: the last failure says why."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import structlog
@@ -22,7 +23,7 @@ from policies.explain import decision_as_dict
 from policies.model import Decision, Deferred, Outcome, Rejected, RoutingPlan, RoutingRequest, Suppressed
 from router import subjects
 from router.caps import Caps, Recent
-from router.clock import Clock
+from router.clock import Clock, rfc3339
 from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetters
 from router.events import Happening
@@ -39,6 +40,8 @@ from router.wire import InvalidNotificationError, Notification, parse_notificati
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 50_000  #: ids
+#: Seconds of the time for which a notification is kept that are left to its attempts, where that is ten days or more.
+_FOR_ATTEMPTS = 86_400.0
 #: Bytes that headers may add to a notification on its way, the story of many attempts included.
 HEADROOM = 32 * 1024
 
@@ -65,6 +68,22 @@ def request_of(
             f"channel: no channel {notification.channel!r} is installed (there are {known})", "channel", notification.id
         )
     return notification.as_request(source, lane)
+
+
+def check_wait(notification: Notification, kept: float, now: datetime) -> None:
+    """Every attempt is made of the notification as it was published, which must still be there for the last one.
+
+    `kept`: seconds for which the streams keep it. Raises `InvalidNotificationError` that names `send_at`.
+    """
+    longest = kept - min(_FOR_ATTEMPTS, kept / 10)
+    if notification.send_at is not None and (notification.send_at - now).total_seconds() > longest:
+        days, latest = f"{round(kept / 86_400, 1):g} days", now + timedelta(seconds=longest)
+        raise InvalidNotificationError(
+            f"send_at: lies too far ahead: notifications are kept for {days} (streams.notifications_max_age and "
+            f"streams.deliveries_max_age), so {rfc3339(latest)} is the latest now",
+            "send_at",
+            notification.id,
+        )
 
 
 class Lately:
@@ -101,8 +120,10 @@ class Intake:
         channels: Collection[ChannelName],
         clock: Clock,
         max_body: int,
+        kept: float = 30 * 86_400.0,
     ) -> None:
         self._max_body = max_body  #: bytes of a notification
+        self._kept = kept  #: seconds for which the streams keep a notification and its story
         self._ledger = ledger
         self._outbox = outbox
         self._timers = timers
@@ -135,6 +156,7 @@ class Intake:
         try:
             self._check_size(received.body)
             notification = parse_notification(received.body)
+            check_wait(notification, self._kept, self._clock())
             request = request_of(notification, origin.source, origin.lane, self._channels)
         except InvalidNotificationError as exc:
             await self._refuse(received, origin, exc)

@@ -23,7 +23,7 @@ from channels.port import Finder, FoundMessage
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
 from policies.engine import Policy
-from router.archive import Archive
+from router.archive import Archive, GoneError
 from router.attribution import Attribution
 from router.clock import Clock, rfc3339
 from router.crashpoints import CrashPoint, reached
@@ -98,7 +98,11 @@ class Reconcile:
             await self.owners.confirm(attempt.provider_message_id, owner)
 
     async def _resolve(self, story: Story, attempt: Attempt) -> None:
-        item = await self.archive.item(story, attempt.step, attempt.number)
+        try:
+            item = await self.archive.item(story, attempt.step, attempt.number)
+        except GoneError:
+            await self._end(story, attempt)
+            return
         try:
             found = await self._search(item, attempt)
         except SendError as exc:
@@ -147,7 +151,7 @@ class Reconcile:
     async def _accept(self, story: Story, attempt: Attempt, item: OutboxItem, found: FoundMessage) -> None:
         moved = attempt.moved(DeliveryStatus.ACCEPTED, found.provider_message_id)
         happening = replace(
-            self._happening(item, "accepted"),
+            self._happening(story.snapshot, attempt, "accepted"),
             reason=Reason.RESOLVED_BY_SEARCH,
             provider_message_id=found.provider_message_id,
             provider_status=found.provider_status,
@@ -166,7 +170,7 @@ class Reconcile:
         move = self._move(choice, story.snapshot, attempt, item)
         moved = replace(attempt.moved(DeliveryStatus.FAILED, None, move), settled=True)
         error = OutcomeUnknownError("no callback came and the provider's list does not show it").as_provider_error()
-        happening = replace(self._happening(item, "failed"), reason=Reason.NOT_FOUND, error=error)
+        happening = replace(self._happening(story.snapshot, attempt, "failed"), reason=Reason.NOT_FOUND, error=error)
         await self._append(story, item, happening, moved)
         log.warning("reconcile.settled", **_keys(item), on_unknown=choice, next=moved.next)
 
@@ -200,19 +204,17 @@ class Reconcile:
             attempt = story.snapshot.attempt(owner.number)
             if attempt is None or attempt.status not in waiting or story.snapshot.closed:
                 return False
-            item = await self.archive.item(story, attempt.step, attempt.number)
             final = status is DeliveryStatus.SENT
             happening = replace(
-                self._happening(item, status.value),
+                self._happening(story.snapshot, attempt, status.value),
                 reason=Reason.RESOLVED_BY_PERSON,
                 final=final,
                 provider_message_id=attempt.provider_message_id,
             )
             snapshot = story.snapshot.with_attempt(attempt.moved(status, None, move))
             try:
-                await self.ledger.append(
-                    story.about or item.about, happening, replace(snapshot, closed=final), after=story.sequence
-                )
+                assert story.about is not None
+                await self.ledger.append(story.about, happening, replace(snapshot, closed=final), after=story.sequence)
             except ConflictError:
                 continue
             return True
@@ -225,6 +227,19 @@ class Reconcile:
         else:
             pause = max(1.0, self.settings.wait)
             await self._again(story, attempt, self.clock() + timedelta(seconds=pause))
+
+    async def _end(self, story: Story, attempt: Attempt) -> None:
+        """What was sent is not kept any more, so it can be looked for no longer, and sent no more either."""
+        happening = replace(
+            self._happening(story.snapshot, attempt, "exhausted"),
+            final=True,
+            reason=Reason.AGED_OUT,
+            error=OutcomeUnknownError("the notification is kept no more, so nobody can look").as_provider_error(),
+        )
+        assert story.about is not None
+        snapshot = replace(story.snapshot, closed=True, events=story.snapshot.events + 1)
+        await self.ledger.append(story.about, happening, snapshot, after=story.sequence)
+        log.warning("reconcile.aged_out", source=story.source, notification_id=story.notification_id)
 
     async def _hold(self, story: Story, item: OutboxItem, why: str) -> None:
         await self.dead_letters.keep(
@@ -248,14 +263,15 @@ class Reconcile:
         snapshot = story.snapshot.with_attempt(moved)
         await self.ledger.append(story.about or item.about, happening, snapshot, after=story.sequence)
 
-    def _happening(self, item: OutboxItem, status: str) -> Happening:
-        step, channel = item.chosen, self.channels.of(item.chosen)
+    def _happening(self, snapshot: Snapshot, attempt: Attempt, status: str) -> Happening:
+        step = snapshot.plan[attempt.step]
+        channel = self.channels.of(step)
         return Happening(
             status,
             self.clock(),
             channel=step.channel,
             form=step.form.value,
-            attempt=item.attempt,
+            attempt=attempt.number,
             sender=step.sender,
             provider=channel.provider if channel else None,
         )

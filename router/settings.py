@@ -79,11 +79,16 @@ class NatsSettings(Section):
 class StreamSettings(Section):
     """Ages in days, and names of buckets."""
 
-    notifications_max_age: float = Field(30, gt=0, description="days")
+    notifications_max_age: float = Field(30, gt=0, description="days; `send_at` cannot lie farther ahead")
     deliveries_max_age: float = Field(30, gt=0, description="days; also how long an id is remembered")
     inbound_max_age: float = Field(30, gt=0, description="days")
     deadletters_max_age: float = Field(30, gt=0, description="days")
     bucket_prefix: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{0,32}$")] = Field("", description="before bucket names")
+
+    @property
+    def kept(self) -> float:
+        """Seconds for which a notification and its story are there."""
+        return min(self.notifications_max_age, self.deliveries_max_age) * 86_400
 
 
 class HttpSettings(Section):

@@ -176,6 +176,7 @@ class Parts:
             channels=self.providers.installed.names,
             clock=utc_now,
             max_body=self.js.client.max_payload - HEADROOM,
+            kept=self.settings.streams.kept,
         )
 
     @cached_property
@@ -360,7 +361,14 @@ class Parts:
     def desks(self) -> Sequence[Desk]:
         return (
             DecisionDesk(
-                self.js, self.recipients, self.caps, self.providers.installed.names, self.policy, utc_now, self.waits
+                self.js,
+                self.recipients,
+                self.caps,
+                self.providers.installed.names,
+                self.policy,
+                utc_now,
+                self.waits,
+                self.settings.streams.kept,
             ),
             DeadLetterDesk(self.js, self.dead_letters, self.replay),
             RecipientDesk(self.recipients, self.senders, frozenset(self.providers.installed.names), utc_now),

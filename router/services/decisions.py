@@ -13,7 +13,7 @@ from policies.explain import decision_as_dict
 from router import subjects
 from router.caps import Caps
 from router.clock import Clock
-from router.intake import request_of
+from router.intake import check_wait, request_of
 from router.jetstream import JetStream
 from router.recipients import Recipients
 from router.services.asking import BadRequestError, Endpoints, a_lane, a_source, an_id
@@ -32,6 +32,7 @@ class DecisionDesk:
     policy: Callable[[], Policy]
     clock: Clock
     waits: Waits
+    kept: float = 30 * 86_400.0  #: seconds for which the streams keep a notification and its story
 
     def endpoints(self) -> Endpoints:
         """What it answers."""
@@ -46,6 +47,7 @@ class DecisionDesk:
         lane, source = a_lane(envelope), a_source({"source": "explain", **envelope})
         try:
             notification = parse_notification(json.dumps(envelope["notification"]).encode())
+            check_wait(notification, self.kept, self.clock())
             wanted = request_of(notification, source, lane, self.channels)
         except InvalidNotificationError as exc:
             raise BadRequestError(exc.message, exc.field) from None

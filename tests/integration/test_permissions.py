@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -108,7 +109,8 @@ async def test_what_needs_schedules_and_buckets_works_under_the_routers_own_perm
         stop = {"recipient": "+12025550199", "state": "opted_out", "proof": "letter of 2026-11-01"}
         reply = await operator.request("pointsman.consent.set", json.dumps(stop).encode(), timeout=5)
         assert b"error" not in reply.data
-        later = {"id": "a2", "to": US, "content": {"text": "hello"}, "send_at": "2099-01-01T00:00:00Z"}
+        send_at = (utc_now() + timedelta(days=7)).isoformat()
+        later = {"id": "a2", "to": US, "content": {"text": "hello"}, "send_at": send_at}
         await shop.publish(later)
         async with aclosing(shop.deliveries("shop_events", notification_id="*")) as events:
             assert (await anext(events)).status == "deferred"

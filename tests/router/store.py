@@ -35,6 +35,7 @@ class MemoryStore(JetStream):
         self.mishaps = deque(mishaps)
         self._messages: list[tuple[str, Stored]] = []
         self._identities: dict[tuple[str, str], int] = {}
+        self.aged_out: set[str] = set()  #: streams of which nothing is found any more
 
     # --- looking inside
 
@@ -95,6 +96,8 @@ class MemoryStore(JetStream):
         return next((each for each in reversed(self.stream(stream)) if _matches(subject, each.subject)), None)
 
     async def at(self, stream: str, sequence: int) -> Stored | None:
+        if stream in self.aged_out:
+            return None
         return next((each for each in self.stream(stream) if each.sequence == sequence), None)
 
 

@@ -39,6 +39,24 @@ async def test_every_publication_ends_in_an_event_or_in_a_dead_letter(body: byte
     assert len(parts.store.stream("TIMERS")) == len(deferred)
 
 
+@pytest.mark.parametrize(
+    ("days", "status"),
+    [(29, "deferred"), (29.01, "rejected"), (2_900_000, "rejected")],  # kept for thirty, one of them for the attempts
+)
+async def test_what_would_not_be_kept_until_it_is_due_is_refused(days: float, status: str) -> None:
+    parts = Parts()
+    send_at = rfc3339(NOW + timedelta(days=days))
+
+    await parts.intake().take(received(json.dumps(GOOD | {"send_at": send_at}).encode()))
+
+    assert parts.store.statuses() == [status]
+    if status == "rejected":
+        (letter,) = parts.store.bodies("DEADLETTERS")
+        assert letter["field"] == "send_at"
+        assert "kept for 30 days" in letter["message"]
+        assert "so 2026-12-19T12:00:00.000Z is the latest now" in letter["message"]
+
+
 @given(bodies(), st.integers(min_value=2, max_value=4))
 async def test_taking_it_again_adds_nothing(body: bytes, times: int) -> None:
     parts = Parts()
