@@ -87,7 +87,13 @@ class Report:
             "samples": len(self.samples),
             "flat": self.flat,
             "growth": rows,
+            "router_rss_mb": self._by_minute("router_rss_mb"),
         }
+
+    def _by_minute(self, name: str) -> list[float]:
+        """The last sample of each minute: how it came to the line that was laid through all."""
+        minutes = {int(sample["seconds"] // 60): round(sample[name], 1) for sample in self.samples}
+        return list(minutes.values())
 
 
 async def run(minutes: float, rate: float, every: float) -> Report:
