@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
+from channels.address import AddressError, parse_recipient
 from channels.model import WHATSAPP, Sender
 from router import subjects
 from router.consent_ledger import OPTED_OUT, Consent, current
@@ -23,7 +24,7 @@ from router.leases import Presence
 from router.ledger import story_at
 from router.metrics.backlog import Backlog
 from router.recipients import Sessions
-from router.services.asking import Answer, BadRequestError
+from router.services.asking import Answer, BadRequestError, a_recipient
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,20 @@ _MANY = 20_000
 
 class NotAllowedError(Exception):
     """The console is read-only, or the session is over; the message says which."""
+
+
+def as_stored(wanted: str, region: str = "") -> str:
+    """What somebody looks for, as events hold it: a number in E.164, however it is written; an id as it is.
+
+    Raises `BadRequestError` where a country is given and it is no number there.
+    """
+    wanted = wanted.strip()
+    if region:
+        return a_recipient({"recipient": wanted, "region": region}).address
+    try:
+        return parse_recipient(wanted).address
+    except AddressError:
+        return wanted
 
 
 @dataclass

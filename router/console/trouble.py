@@ -72,7 +72,7 @@ def _breakers(situation: Situation) -> Iterator[Problem]:
                 why = f": {queue['why']}" if queue.get("why") else ""
                 yield Problem(
                     f"Sender {sender} is stopped{why}",
-                    "Its messages wait; one now and then finds out whether it works again",
+                    "Mend what it says, at the provider or on the way there (pointsman doctor looks); then it goes on",
                     "/queues",
                     severe=True,
                 )
@@ -121,7 +121,8 @@ def _attempts(situation: Situation) -> Iterator[Problem]:
         if line.final:
             continue
         if line.status == "unknown":
-            text, do = "may or may not have been sent", "It is being looked into; hold means that a person decides"
+            text = "may or may not have been sent"
+            do = "Wait for the search to end; where a dead letter holds it, look at the provider and decide there"
         elif line.status == "sending" and age > _SENDING:
             text, do = f"has been under way for {duration(age)}", "Is a router that was sending it gone?"
         elif line.status in {"accepted", "queued"} and age > situation.stuck_after:

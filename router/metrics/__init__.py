@@ -119,7 +119,7 @@ STORE_FAILURES = Count("pointsman_store_failures", "Events that NATS did not tak
 POLICY_REFUSED = Gauge("pointsman_policy_refused", "1 while a newer document is refused", registry=REGISTRY)
 POLICY_RELOADS = Count("pointsman_policy_reloads", "Policies that were read again", "outcome")
 
-_DECISIONS = frozenset({"routed", "deferred", "suppressed", "rejected", "expired"})
+DECISIONS = frozenset({"routed", "deferred", "suppressed", "rejected", "expired"})
 _OUTCOMES = frozenset(
     {"accepted", "queued", "sent", "delivered", "read", "undelivered", "failed", "canceled", "unknown"}
 )
@@ -169,7 +169,7 @@ class Observer:
         elif status in _OUTCOMES:
             error = happening.error.error_class if happening.error else ""
             OUTCOMES.inc(happening.channel, happening.sender or "", status, error)
-        elif status in _DECISIONS:
+        elif status in DECISIONS:
             NOTIFICATIONS.inc(self._sources.of(about.source), about.lane, status)
         if happening.reason is not None and (by := _RESOLUTIONS.get(happening.reason)):
             RESOLVED.inc(by)

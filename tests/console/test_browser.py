@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
+from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from channels.testing import PATIENCE
-from tests.console.conftest import PICTURES, Shoot, Stack
+from router.console.access import COOKIE, HOURS, Sessions
+from tests.console.conftest import PICTURES, TOKEN, Shoot, Stack
 
 pytestmark = [
     pytest.mark.browser,
@@ -43,7 +46,7 @@ async def held(stack: Stack, identity: str) -> str:
             await asyncio.sleep(0.05)
 
 
-async def delivered(stack: Stack, identity: str, **fields: str) -> None:
+async def delivered(stack: Stack, identity: str, **fields: Any) -> None:
     await stack.publish(identity, **fields)
     await stack.until_stored(f"deliveries.*.delivered.*.{identity}")
 
@@ -103,7 +106,8 @@ async def test_a_notification_is_found_by(stack: Stack, page: Page, wanted: str)
     sid = stack.said("attempt.done", identity)["provider_message_id"]
     await page.goto(f"{stack.url}/search")
     field = page.get_by_label("Recipient, notification id or provider's id")
-    await field.fill({"recipient": number, "id": identity, "provider's id": sid}[wanted])
+    written = f"+1 ({number[2:5]}) {number[5:8]}-{number[8:]}"
+    await field.fill({"recipient": written, "id": identity, "provider's id": sid}[wanted])
     await field.press("Enter")
     await page.get_by_role("link", name=f"shop/{identity}").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text(f"shop/{identity}")
@@ -113,26 +117,29 @@ async def test_a_notification_is_found_by(stack: Stack, page: Page, wanted: str)
 async def test_a_story_is_told_and_goes_on_while_one_looks(stack: Stack, page: Page, shoot: Shoot) -> None:
     await page.goto(f"{stack.url}/notification/shop/story-1")
     await expect(page.get_by_text("not in the log (yet)")).to_be_visible()
-    await delivered(stack, "story-1", metadata={"order": "17"})  # type: ignore[arg-type]
+    await delivered(stack, "story-1", metadata={"order": "17"})
     story = page.locator("ol.story > li")
     await expect(story.filter(has_text="On the recipient's device")).to_be_visible()
     await expect(story.first).to_contain_text("Routed: sms from us (text)")
     await expect(story.first.locator("li.is-matched").first).to_be_visible()
-    await expect(page.locator("dl.facts")).to_contain_text("17")
+    await expect(page.locator("dl.facts")).to_contain_text("Metadata: order")
     await shoot(page, "notification")
 
 
 async def test_personal_data_is_shown_when_asked_for_and_the_asking_is_logged(stack: Stack, page: Page) -> None:
-    await delivered(stack, "private-1")
+    await delivered(stack, "private-1", metadata={"who": "customer 4711"})
     await page.goto(f"{stack.url}/notification/shop/private-1")
     facts = page.locator("dl.facts")
     await expect(facts).to_contain_text(MASKED)
     await expect(page.get_by_text("secret words")).to_have_count(0)
+    await expect(facts).to_contain_text("Metadata: who")
+    await expect(page.get_by_text("4711")).to_have_count(0)
 
     await page.get_by_role("button", name="Show recipient").click()
     await expect(facts).to_contain_text(US)
     await page.get_by_role("button", name="Show what it says").click()
     await expect(page.get_by_text("secret words of private-1")).to_be_visible()
+    await expect(facts).to_contain_text("customer 4711")
 
     asked = [line for line in stack.log if line["event"] == "console.revealed"]
     said = [(line["person"], line["what"]) for line in asked if line.get("notification_id") == "private-1"]
@@ -310,3 +317,43 @@ async def test_another_site_gets_nothing_out_of_a_session(stack: Stack) -> None:
     )
     assert status == "refused"
     await context.close()
+
+
+async def test_a_page_that_is_open_longer_than_its_session_shows_nothing_more(stack: Stack) -> None:
+    context = await stack.context(logged_in=False)
+    begun = time.time() - HOURS * 3600 + 6
+    cookie: Any = {"name": COOKIE, "value": Sessions({"ada": TOKEN}).begin("ada", begun), "url": stack.url}
+    await context.add_cookies([cookie])
+    live, search = await context.new_page(), await context.new_page()
+    await live.goto(stack.url)
+    await search.goto(f"{stack.url}/search")
+    over = "Your session is over"
+    for page in (live, search):
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        await expect(page.get_by_text(over)).to_be_visible(timeout=15_000)
+    await delivered(stack, "late-1")
+    await search.get_by_label("Recipient, notification id or provider's id").fill("late-1")
+    await search.get_by_role("button", name="Search").click()
+    await expect(search.get_by_text("your session is over: log in again")).to_be_visible()
+    await asyncio.sleep(3)  # longer than between two looks
+    for page in (live, search):
+        await expect(page.get_by_text("late-1")).to_have_count(0)
+    await live.get_by_role("link", name="Log in again").click()
+    await expect(live).to_have_url(re.compile("/login"))
+    await context.close()
+
+
+async def test_dead_letters_beyond_a_page_of_them_can_be_reached(stack: Stack, page: Page) -> None:
+    for number in range(502):
+        await stack.js.publish("notifications.normal.older", b"{" + str(number).encode())
+    await stack.until_stored("deadletters.>", 502)
+    await page.goto(f"{stack.url}/deadletters")
+    first = page.get_by_role("row").nth(1)
+    await expect(page.get_by_text(re.compile(r"^\d+ older ones\.$"))).to_be_visible()
+    newest = await first.inner_text()
+    await page.get_by_role("button", name="Older").click()
+    await expect(first).not_to_have_text(newest)
+    await expect(page.get_by_text(re.compile(r"^\d+ older ones\.$"))).to_have_count(0)
+    assert await page.get_by_role("row").count() < 100
+    await page.get_by_role("button", name="Newest").click()
+    await expect(page.get_by_role("row")).to_have_count(501)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from router.console.feed import SLOT, SLOTS, Feed, Seen, delivered_share
+from router.console.pages.overview import decided
 
 NOW = 1_000_000_000.0
 
@@ -93,6 +94,15 @@ def test_the_pace_of_a_sender_is_counted_by_what_its_provider_took() -> None:
     log = Log().add(an_event("accepted"), an_event("accepted", sender="uk"), an_event("sending"))
     log.now = (NOW // SLOT + 1) * SLOT
     assert (log.feed.a_minute("us"), log.feed.a_minute("uk"), log.feed.a_minute("fr")) == (1, 1, 0)
+
+
+def test_every_decision_counts_whatever_was_decided() -> None:
+    log = Log().add(
+        *(an_event(status, status) for status in ("routed", "suppressed", "deferred", "rejected", "expired"))
+    )
+    log.add(an_event("sending"), an_event("accepted"), an_event("delivered"))
+    log.now = (NOW // SLOT + 2) * SLOT
+    assert decided(log.feed.points()) == 5
 
 
 def found(log: Log, wanted: str) -> list[str]:

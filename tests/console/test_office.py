@@ -14,7 +14,7 @@ from router.consent_ledger import OPTED_IN, OPTED_OUT, ConsentEntry
 from router.console.access import Person
 from router.console.feed import Feed
 from router.console.following import LogSearch
-from router.console.office import NotAllowedError, Office
+from router.console.office import NotAllowedError, Office, as_stored
 from router.deadletters import DeadLetters
 from router.leases import Presence
 from router.metrics.backlog import Backlog
@@ -88,6 +88,30 @@ async def test_a_page_that_stays_open_longer_than_its_session_shows_and_does_not
 
 async def test_a_story_that_nobody_knows_is_empty() -> None:
     assert await Rig().office.story("shop", "n1") == []
+
+
+@pytest.mark.parametrize(
+    ("written", "region", "wanted"),
+    [
+        ("+12025550123", "", "+12025550123"),
+        (" +1 (202) 555-0123 ", "", "+12025550123"),
+        ("tel:+1-202-555-0123", "", "+12025550123"),
+        ("(202) 555-0123", "US", "+12025550123"),
+        ("0171 1234567", "DE", "+491711234567"),
+        ("2025550123", "", "2025550123"),  # without a country it may be an id
+        ("order-17", "", "order-17"),
+        ("SM0123456789abcdef0123456789abcdef", "", "SM0123456789abcdef0123456789abcdef"),
+        ("whatsapp:GB.13491208655302741918", "", "whatsapp:GB.13491208655302741918"),
+        ("", "", ""),
+    ],
+)
+def test_what_is_searched_for_is_read_as_consent_reads_it(written: str, region: str, wanted: str) -> None:
+    assert as_stored(written, region) == wanted
+
+
+def test_a_number_that_is_none_in_its_country_is_said() -> None:
+    with pytest.raises(BadRequestError):
+        as_stored("12", "US")
 
 
 async def test_opt_outs_are_counted_by_recipient() -> None:

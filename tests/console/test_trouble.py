@@ -80,6 +80,12 @@ def test_what_is_wrong_is_named_with_what_to_do(change: dict[str, Any], what: st
     assert problem.do
 
 
+@pytest.mark.parametrize(("case", "do"), [("breaker", "Mend what it says"), ("unknown", "Wait for the search to end")])
+def test_what_to_do_is_something_that_can_be_done(case: str, do: str) -> None:
+    (change,) = (change for name, change, _, _ in CASES if name == case)
+    assert problems(replace(WELL, **change))[0].do.startswith(do)
+
+
 def test_where_all_is_well_nothing_is_said() -> None:
     assert problems(WELL) == []
 

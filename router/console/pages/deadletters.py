@@ -44,7 +44,9 @@ _PERSONAL = {
 
 
 def draw_list(office: Office) -> None:
-    """All of them."""
+    """A page of them, the newest first, and a way to older ones."""
+    before: str | None = None  #: the list ends with those older than this one
+    oldest = ""  #: of those shown
     with card("Dead letters"):
         state = ui.select(["open", "replayed", "resolved", "all"], value="open", label="State").props("outlined")
         columns = [
@@ -56,20 +58,32 @@ def draw_list(office: Office) -> None:
             Column("state", "State"),
         ]
         table = Table(columns, "Nothing needs a person.")
-        older = Text("p", "", "note")
+        words = Text("p", "", "note").props("role=status")
+        with inside("div", "row"):
+            newest = ui.button("Newest", on_click=lambda: turn(None)).props("outline")
+            older = ui.button("Older", on_click=lambda: turn(oldest)).props("outline")
     seen: tuple[object, ...] = ()
 
     async def refresh() -> None:
-        nonlocal seen
+        nonlocal seen, oldest
         count = (await office.backlog.read()).open_letters
-        if seen == (state.value, count):
+        if seen == (wanted := (state.value, before, count)):
             return
-        answer = await office.ask("deadletters.list", {"state": state.value})
-        seen = (state.value, count)
-        table.show([_row(letter) for letter in reversed(answer["dead_letters"])])
-        older.set_text(f"{answer['older']} older ones are not shown." if answer["older"] else "")
+        answer = await office.ask("deadletters.list", {"state": state.value, "before": before})
+        seen, letters = wanted, answer["dead_letters"]
+        oldest = letters[0]["dead_letter_id"] if letters else ""
+        table.show([_row(letter) for letter in reversed(letters)])
+        words.set_text(f"{answer['older']} older ones." if answer["older"] else "")
+        older.set_visibility(bool(answer["older"]))
+        newest.set_visibility(before is not None)
 
-    every(LIVE, refresh)
+    async def turn(place: str | None) -> None:
+        nonlocal before
+        before = place
+        await tried(office, refresh)
+
+    state.on_value_change(lambda: turn(None))
+    every(office, LIVE, refresh)
 
 
 def _row(letter: Mapping[str, Any]) -> Mapping[str, Cell]:
@@ -93,10 +107,10 @@ def draw_one(office: Office, identity: str) -> None:
         letter = await office.ask("deadletters.show", {"id": identity})
         place.clear()
         with place:
-            _letter(office, letter, lambda: tried(show))
+            _letter(office, letter, lambda: tried(office, show))
 
     async def first() -> None:
-        await tried(show)
+        await tried(office, show)
 
     ui.timer(0.05, first, once=True)
 
@@ -135,7 +149,7 @@ def _body(office: Office, letter: Mapping[str, Any]) -> None:
                 Text("pre", letter["body"])
             button.set_visibility(False)
 
-        await tried(ask)
+        await tried(office, ask)
 
     with inside("p"):
         button = ui.button("Show its body", on_click=show).props("outline")
@@ -152,7 +166,7 @@ def _actions(office: Office, letter: Mapping[str, Any], again: Callable[[], Awai
             say(f"Done: {done}.")
             await again()
 
-        ui.button(label, on_click=lambda: _confirmed(label, question, act)).props("outline")
+        ui.button(label, on_click=lambda: _confirmed(office, label, question, act)).props("outline")
 
     with inside("div", "row"):
         if ways:
@@ -161,7 +175,7 @@ def _actions(office: Office, letter: Mapping[str, Any], again: Callable[[], Awai
             button(label, question, what, extra)
 
 
-async def _confirmed(label: str, question: str, act: Callable[[], Awaitable[None]]) -> None:
+async def _confirmed(office: Office, label: str, question: str, act: Callable[[], Awaitable[None]]) -> None:
     """Nothing happens at the first click."""
     with ui.dialog() as dialog, ui.card().props(f'role=alertdialog aria-label="{label}?"'):
         Text("h2", f"{label}?")
@@ -170,5 +184,5 @@ async def _confirmed(label: str, question: str, act: Callable[[], Awaitable[None
             ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("outline autofocus")
             ui.button(label, on_click=lambda: dialog.submit(True))
     if await dialog:
-        await tried(act)
+        await tried(office, act)
     dialog.delete()

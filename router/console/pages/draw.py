@@ -15,7 +15,7 @@ from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
 from router.console.access import Person
-from router.console.office import NotAllowedError
+from router.console.office import NotAllowedError, Office
 from router.jetstream import StoreError
 from router.services.asking import BadRequestError
 
@@ -176,21 +176,25 @@ def facts(rows: Sequence[tuple[str, str]]) -> None:
             Text("dd", value)
 
 
-def every(seconds: float, draw: Callable[[], Awaitable[None]]) -> None:
-    """Now and again; what fails is said once in the log and tried again."""
+def every(office: Office, seconds: float, draw: Callable[[], Awaitable[None]]) -> None:
+    """Now and again while the session lasts; what fails is said once in the log and tried again."""
 
     async def again() -> None:
         try:
+            office.check(person())
             await draw()
-        except StoreError as exc:
+        except NotAllowedError:
+            timer.cancel()
+        except (BadRequestError, StoreError) as exc:
             log.debug("console.not_drawn", why=str(exc))
 
-    ui.timer(seconds, again)
+    timer = ui.timer(seconds, again)
 
 
-async def tried(what: Callable[[], Awaitable[None]]) -> None:
-    """Something that a person asked for: what is wrong with it is said to them."""
+async def tried(office: Office, what: Callable[[], Awaitable[None]]) -> None:
+    """Something that a person asked for, while their session lasts: what is wrong with it is said to them."""
     try:
+        office.check(person())
         await what()
     except BadRequestError as exc:
         say(f"{exc.field}: {exc.message}" if exc.field else exc.message, bad=True)

@@ -29,7 +29,7 @@ class ExplainPage:
                 Text("p", "Fill in the form: nothing is sent or stored.", "empty")
 
     async def _explain(self) -> None:
-        await tried(self._ask)
+        await tried(self._office, self._ask)
 
     async def _ask(self) -> None:
         decision = await self._office.ask("explain", self._form.request())

@@ -43,7 +43,24 @@ def frame(office: Office, title: str, here: str, *, logout: bool) -> Iterator[No
             if logout:
                 ui.html(_LOGOUT, sanitize=False)
     Text("h1", title).props('id=main tabindex="-1"')
+    _end_with_session(office, here)
     yield
+
+
+def _end_with_session(office: Office, here: str) -> None:
+    """Nothing on the page is live any more then (`every`), and nothing is shown on request (`tried`)."""
+    with inside("p", "card") as words:
+        words.props("role=alert")
+        Text("span", "Your session is over: this page shows nothing new. ")
+        ui.link("Log in again", here or "/")
+    words.set_visibility(False)
+
+    def look() -> None:
+        if person().until <= office.clock():
+            words.set_visibility(True)
+            timer.cancel()
+
+    timer = ui.timer(LIVE, look)
 
 
 def _navigation(office: Office, here: str) -> None:
@@ -61,7 +78,7 @@ def _count_problems(office: Office, link: ui.link) -> None:
         found = len(await office.problems())
         link.set_text(f"Problems ({found})" if found else "Problems")
 
-    every(2 * LIVE, count)
+    every(office, 2 * LIVE, count)
 
 
 def _theme_button(dark: ui.dark_mode, theme: str) -> None:

@@ -25,6 +25,7 @@ class NotificationPage:
         self._events: Sequence[Mapping[str, Any]] = []
         self._summary = ""
         self._revealed = False
+        self._read_out = False
         self._looked = -1  #: how many events the feed had taken at the last look
         with card("Notification"):
             self._head = ui.element("div")
@@ -35,13 +36,13 @@ class NotificationPage:
         with card("Story"):
             self._line = ui.element("ol").classes("story")
         self._draw_head()
-        every(LIVE, self._refresh)
+        every(office, LIVE, self._refresh)
 
     async def _show_recipient(self) -> None:
-        await tried(self._reveal_recipient)
+        await tried(self._office, self._reveal_recipient)
 
     async def _show_content(self) -> None:
-        await tried(self._reveal_content)
+        await tried(self._office, self._reveal_content)
 
     async def _reveal_recipient(self) -> None:
         self._office.reveal(person(), "recipient", source=self._source, notification_id=self._identity)
@@ -58,6 +59,8 @@ class NotificationPage:
             gone = "Its stream keeps it no longer, or it could not be read."
             Text("pre", json.dumps(content, indent=2, ensure_ascii=False) if content else gone)
         self._read.set_visibility(False)
+        self._read_out = True
+        self._draw_head()
 
     async def _refresh(self) -> None:
         """Reading a story scans the log: only when the log has grown."""
@@ -89,7 +92,8 @@ class NotificationPage:
                 ("Lane, category", f"{first['lane']}, {first['category'] or 'unknown'}"),
                 ("Says", self._summary or "—"),
             ]
-            facts(rows + [(f"Metadata: {name}", value) for name, value in first["metadata"].items()])
+            metadata = first["metadata"].items()  # whatever the publisher put there
+            facts(rows + [(f"Metadata: {name}", shown(value, revealed=self._read_out)) for name, value in metadata])
 
 
 def _story(line: ui.element, events: Sequence[Mapping[str, Any]]) -> None:

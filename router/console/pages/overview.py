@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from router.console.office import Office
 from router.console.pages.draw import LIVE, Cell, Column, Plot, Table, Tiles, card, every, inside, local, to, toned
 from router.console.story import tone_of
 from router.console.trouble import duration
+from router.metrics import DECISIONS
 
 _NEWEST = 12  #: events in the table
 _NAMES = 8  #: in a plot
@@ -50,13 +51,13 @@ def draw(office: Office) -> None:
         _show_standing(countries, _folded(standing, 1))
         table.show(_event_rows(office))
 
-    every(LIVE, refresh)
+    every(office, LIVE, refresh)
 
 
 async def _show_tiles(office: Office, tiles: Tiles) -> None:
     feed, reading = office.feed, await office.backlog.read()
     points = feed.points()[-6:]
-    tiles.show("Decisions a minute", f"{_sum(points, 'routed'):,}")
+    tiles.show("Decisions a minute", f"{decided(points):,}")
     share = delivered_share(feed.by_channel())
     low = share is not None and share < _LOW
     tiles.show("Delivered", "—" if share is None else f"{share:.1%}", "bad" if low else "plain")
@@ -71,8 +72,13 @@ async def _show_tiles(office: Office, tiles: Tiles) -> None:
     tiles.show("Routers", str(len(await office.signs())))
 
 
-def _sum(points: Sequence[Point], status: str) -> int:
-    return sum(count for point in points for (each, _), count in point.counts.items() if each == status)
+def decided(points: Sequence[Point]) -> int:
+    """Decisions of every kind, also those not to send."""
+    return _sum(points, DECISIONS)
+
+
+def _sum(points: Sequence[Point], statuses: Collection[str]) -> int:
+    return sum(count for point in points for (each, _), count in point.counts.items() if each in statuses)
 
 
 def _time_axis(times: Sequence[str] = ()) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def _show_throughput(plot: Plot, points: Sequence[Point]) -> None:
     }
     area = {"type": "line", "stack": "all", "areaStyle": {"opacity": 0.25}, "symbol": "none"}
     series = [{**area, "name": channel, "data": rate} for channel, rate in rates.items()]
-    total, now = _sum(points, "accepted"), sum(rate[-1] for rate in rates.values())
+    total, now = _sum(points, {"accepted"}), sum(rate[-1] for rate in rates.values())
     words = f"{total:,} messages in a quarter of an hour, {now:,} a minute now; times in UTC."
     plot.show(words if total else _NOTHING, series=series, xAxis=_time_axis(times))
 

@@ -33,4 +33,4 @@ def draw(office: Office) -> None:
             ]
         )
 
-    every(LIVE, refresh)
+    every(office, LIVE, refresh)

@@ -57,7 +57,7 @@ def draw(office: Office) -> None:
         lanes.show(_lanes(await office.backlog.read()))
         routers.show([_router(instance, sign) for instance, sign in sorted(signs.items())])
 
-    every(LIVE, refresh)
+    every(office, LIVE, refresh)
 
 
 def _sender(office: Office, name: str, signs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Cell]:

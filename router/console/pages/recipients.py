@@ -49,7 +49,7 @@ class RecipientsPage:
         self._sessions.show([])
 
     async def _look(self) -> None:
-        await tried(self._look_up)
+        await tried(self._office, self._look_up)
 
     async def _look_up(self) -> None:
         office = self._office

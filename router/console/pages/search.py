@@ -8,7 +8,7 @@ from nicegui import ui
 
 from router.console.feed import Seen
 from router.console.masking import masked
-from router.console.office import Office
+from router.console.office import Office, as_stored
 from router.console.pages.draw import Cell, Column, Table, Text, card, inside, local, to, toned, tried
 from router.console.story import tone_of
 
@@ -21,11 +21,13 @@ class SearchPage:
     def __init__(self, office: Office) -> None:
         self._office = office
         self._found: list[Seen] = []
+        self._wanted = ""
         self._before = 0  #: sequence from which the log has not been looked through
         with card("Find a notification"):
             with inside("div", "row"):
                 self._asked = ui.input("Recipient, notification id or provider's id").props("outlined")
                 self._asked.on("keydown.enter", self._look)
+                self._region = ui.input("Country, for a national number").props("outlined maxlength=2")
                 ui.button("Search", on_click=self._look)
             self._words = Text("p", "", "note").props("role=status")
             self._further = ui.button("Look further back", on_click=self._look_further).props("outline")
@@ -41,18 +43,15 @@ class SearchPage:
             self._table = Table(columns, "Nothing to show.")
             self._table.show([])
 
-    @property
-    def _wanted(self) -> str:
-        return (self._asked.value or "").strip()
-
     async def _look(self) -> None:
-        await tried(self._search)
+        await tried(self._office, self._search)
 
     async def _look_further(self) -> None:
         self._words.set_text("Reading the log …")
-        await tried(self._search_log)
+        await tried(self._office, self._search_log)
 
     async def _search(self) -> None:
+        self._wanted = as_stored(self._asked.value or "", (self._region.value or "").upper())
         if not self._wanted:
             self._words.set_text("Say what to search for.")
             return
