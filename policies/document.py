@@ -41,6 +41,9 @@ from policies.retry import MOVES_ON
 from policies.toml_lines import Path, line_at, lines_of
 from policies.zones import zone_named
 
+#: What numbers of no country have for one: satellite telephones and global networks (+870, +881, +882, +883, +979).
+#: The region of the world in UN M.49, by which phonenumbers calls them too.
+NO_COUNTRY = "001"
 #: Stands in a step for the channel that the notification pins.
 PINNED = "pinned"
 #: Most faithful first: the order in which a step without a form tries them.
@@ -90,14 +93,18 @@ def _as_list(value: Any) -> Any:
 
 
 def _country(code: str) -> str:
-    if code not in SUPPORTED_REGIONS:
+    if code not in SUPPORTED_REGIONS and code != NO_COUNTRY:
         raise ValueError(f"{code!r} is no ISO 3166-1 alpha-2 country (the United Kingdom is 'GB')")
     return code
 
 
 def _country_or_group(name: str) -> str:
     """Countries are written in capitals, groups are not: whether a group exists is checked with the whole document."""
-    return _country(name) if name.isupper() else name
+    return _country(name) if _is_country(name) else name
+
+
+def _is_country(name: str) -> bool:
+    return name.isupper() or name == NO_COUNTRY
 
 
 def _zone(name: str) -> str:
@@ -113,7 +120,7 @@ def _failure(name: str) -> str:
 
 
 Many = Annotated[tuple[T, ...], _OneOrMany()]
-Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": "^[A-Z]{2}$"})]
+Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": f"^([A-Z]{{2}}|{NO_COUNTRY})$"})]
 CountryOrGroup = Annotated[str, AfterValidator(_country_or_group)]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
@@ -372,7 +379,7 @@ def _table_in(annotation: Any) -> type[Table] | None:
 def _undeclared_groups(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
     for path, names in named_countries(document):
         for index, name in enumerate(names):
-            if not name.isupper() and name not in document.groups:
+            if not _is_country(name) and name not in document.groups:
                 declared = ", ".join(document.groups) or "none"
                 yield (*path, index), f"no group {name!r} is declared under [groups] (declared: {declared})"
 

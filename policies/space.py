@@ -177,7 +177,7 @@ def country_classes(document: doc.PolicyDocument, world: World) -> list[tuple[st
     lists += [sender.countries for sender in world.senders]
     lists += [capabilities.media_countries or frozenset() for capabilities in world.channels.values()]
     classes: dict[tuple[Any, ...], set[str]] = {}
-    for country in sorted(SUPPORTED_REGIONS):
+    for country in sorted({*SUPPORTED_REGIONS, doc.NO_COUNTRY}):
         alone = country if country in US_AND_CANADA else None
         signature = (alone, document.languages.get(country), *(country in names for names in lists))
         classes.setdefault(signature, set()).add(country)
@@ -185,7 +185,8 @@ def country_classes(document: doc.PolicyDocument, world: World) -> list[tuple[st
 
 
 def _best_known(countries: set[str]) -> str:
-    return next((country for country in _WELL_KNOWN if country in countries), min(countries))
+    known = next((country for country in _WELL_KNOWN if country in countries), None)
+    return known or min(countries, key=lambda each: (each == doc.NO_COUNTRY, each))
 
 
 def _can_be(request: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ class SenderSettings(Section):
     from_: str | None = Field(None, alias="from", description="E.164, short code or alphanumeric id")
     messaging_service_sid: Annotated[str, Field(pattern="^MG[0-9a-fA-F]{32}$")] | None = None
     provider: Name | None = Field(None, description="whose it is, where several offer its channels")
-    countries: list[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = Field(
+    countries: list[Annotated[str, Field(pattern="^([A-Z]{2}|001)$")]] = Field(
         default_factory=list, description="recipients' countries it serves; empty: any that its kind reaches"
     )
     rate: Annotated[float, Field(gt=0)] | None = Field(None, description="segments a second; messages on WhatsApp")

@@ -20,7 +20,7 @@ SLOT = 10  #: seconds of one point of a plot
 SLOTS = 90  #: points that are kept: a quarter of an hour
 UNKNOWN_COUNTRY = "—"
 
-_COUNTRY = re.compile(rb'"country":"([A-Z]{2})"')
+_COUNTRY = re.compile(rb'"country":"([A-Z]{2}|001)"')
 _SENDER = re.compile(rb'"sender":"([a-z0-9_-]+)"')
 _FINAL = b'"final":true'
 #: Where a notification stands, in a word.

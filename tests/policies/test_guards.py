@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from channels.address import parse_recipient
 from channels.model import MMS, SMS, WHATSAPP, Category, Form
 from channels.reasons import Reason
 from policies.document import shipped
@@ -171,6 +172,22 @@ class TestCountries:
         decided = outcome(policy, a_request(country))
         assert isinstance(decided, RoutingPlan) is passes
         assert passes or decided == Suppressed(Reason.COUNTRY_BLOCKED)
+
+    # Satellite telephones and global networks, of which +881 and +979 are what toll fraud likes best.
+    @pytest.mark.parametrize(
+        "number", ["+870773111632", "+881612345678", "+882161234567", "+883510012345", "+979123456789"]
+    )
+    def test_numbers_of_no_country_can_be_blocked(self, number: str) -> None:
+        request = a_request(recipient=parse_recipient(number))
+        for table in (
+            'blocked = "001"',
+            'allowed = ["US", "GB"]',
+            '[groups]\nfar = ["001"]\n[guards.countries]\nblocked = "far"',
+        ):
+            policy = a_policy(table if "[groups]" in table else f"[guards.countries]\n{table}")
+            assert outcome(policy, request) == Suppressed(Reason.COUNTRY_BLOCKED)
+        for table in ('blocked = "FR"', 'allowed = ["US", "001"]'):
+            assert isinstance(outcome(a_policy(f"[guards.countries]\n{table}"), request), RoutingPlan)
 
     def test_an_address_without_country_passes(self) -> None:
         policy = a_policy('[guards.countries]\nallowed = ["US"]')
