@@ -2,7 +2,7 @@
 
 Nothing is sent again before everything has been asked, in this order: the attempt's own status callback (whenever it
 comes, `tracking` takes it), after `reconcile.wait` the provider's list, and after `reconcile.settle`, when neither has
-it, the notification's own `on_unknown`.
+it, the notification's own `on_unknown`: at once where the provider has no list to look into.
 
 The limit: a provider's list cannot tell two equal messages to one recipient apart. Several equal ones are matched to
 several equal attempts one for one, each to one attempt only.
@@ -111,10 +111,15 @@ class Reconcile:
         if found is not None:
             reached(CrashPoint.RECONCILE_FOUND)
             await self._accept(story, attempt, item, found)
-        elif self._age(attempt) < self.settings.settle:
+        elif self._age(attempt) < self.settings.settle and self._may_show_yet(item):
             await self._again(story, attempt, self._since(attempt) + timedelta(seconds=self.settings.settle))
         else:
             await self._settle(story, attempt, item)
+
+    def _may_show_yet(self, item: OutboxItem) -> bool:
+        """Whether waiting helps: a provider's list may show late what was taken; where there is none, nothing will."""
+        channel: object = self.channels.of(item.chosen)
+        return channel is None or isinstance(channel, Finder)
 
     async def _search(self, item: OutboxItem, attempt: Attempt) -> FoundMessage | None:
         """The provider's message for this attempt, if its list has one that belongs to no other attempt."""

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from channels.errors import OutcomeUnknownError
 from channels.memory import MemoryChannel
-from channels.model import SMS, NotificationId
+from channels.model import SMS, NotificationId, OutboundMessage, SendReceipt
 from router.intake import Received
 from router.outbox import OutboxItem, read_item
+from router.providers import OpenChannels
 from router.rendering import outbound_message
 from tests.factories import US_MAIN
 from tests.reliability.gates import Fate
@@ -98,3 +100,25 @@ def test_an_equal_message_of_our_own_that_was_sent_before_is_not_taken_for_the_l
 
     assert world.store.bodies("DELIVERIES")[-1]["status"] == "unknown"
     world.close()
+
+
+class Listless:
+    """A channel whose provider has no list to look into."""
+
+    name, provider = SMS, "acme"
+
+    async def send(self, message: OutboundMessage) -> SendReceipt:
+        raise OutcomeUnknownError("no answer")
+
+
+@pytest.mark.parametrize(("searchable", "status"), [(True, "unknown"), (False, "failed")])
+def test_nobody_waits_for_a_list_that_there_is_not(world: World, searchable: bool, status: str) -> None:
+    item = _attempt(world)
+    world.advance(WAIT, Fate.DROPPED)
+    reconcile = world.processes[0].reconcile
+    if not searchable:
+        reconcile = replace(reconcile, channels=OpenChannels({(item.chosen.sender, SMS): Listless()}))
+
+    _do(world, reconcile.look("shop", "n-1", 1))
+
+    assert world.store.bodies("DELIVERIES")[-1]["status"] == status
