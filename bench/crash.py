@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -71,6 +72,7 @@ class Report:
     lost: list[str] = field(default_factory=list)
     doubled: dict[str, int] = field(default_factory=dict)
     without_outcome: list[str] = field(default_factory=list)
+    ended_again: dict[str, list[str]] = field(default_factory=dict)
     finals: Counter[str] = field(default_factory=Counter)
     unknown: int = 0
     resolved: Counter[str] = field(default_factory=Counter)
@@ -81,8 +83,8 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Nothing lost, nothing doubled, nothing without an outcome."""
-        return not (self.lost or self.doubled or self.without_outcome)
+        """Nothing lost, nothing doubled, nothing without an outcome, nothing with two."""
+        return not (self.lost or self.doubled or self.without_outcome or self.ended_again)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -94,6 +96,7 @@ class Report:
             "lost": self.lost,
             "doubled": self.doubled,
             "without_outcome": self.without_outcome,
+            "ended_again": self.ended_again,
             "finals": dict(self.finals),
             "unknown_attempts": self.unknown,
             "resolved": dict(self.resolved),
@@ -211,10 +214,26 @@ class Campaign:
         report.lost = sorted(wanted - set(sent))
         report.doubled = {marker: count for marker, count in sent.items() if count > 1}
         report.without_outcome = sorted(wanted - set(finals))
+        report.ended_again = ended_again(self._events)
         report.unknown = sum(event["status"] == "unknown" for event in self._events)
         reasons = (event["reason"] for event in self._events)
         report.recovery = _recoveries(self._events)
         report.resolved.update(r for r in reasons if r in {"resolved_by_callback", "resolved_by_search", "not_found"})
+
+
+def ended_again(events: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Notifications with more than one final event, and which; a `read` may follow (docs/decisions/0007).
+
+    The end itself may be `late`: an attempt that was given up arrived. What is late after the end is no end.
+    """
+    ends: dict[str, list[str]] = {}
+    for event in events:
+        if event["final"]:
+            late = "late " if event["late"] else ""
+            ends.setdefault(event["notification_id"], []).append(late + event["status"])
+    return {
+        name: each for name, each in ends.items() if each[1:] and (each[1:] != ["read"] or each[0].endswith("read"))
+    }
 
 
 def _recoveries(events: list[dict[str, Any]]) -> list[float]:
@@ -293,7 +312,7 @@ async def read_log(urls: list[str]) -> list[Logged]:
 
 
 def main() -> int:
-    """Run the campaigns and print what they found; 1 when anything was lost, doubled or left open."""
+    """Run the campaigns and print what they found; 1 when anything was lost, doubled, left open or ended twice."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--notifications", type=int, default=5_000)
     parser.add_argument("--routers", type=int, default=3)
