@@ -145,6 +145,8 @@ class Router:
             self._pauses.append(parts.strays.pause)
         parts.advisories.subscribe(connection.broker)
         await connection.broker.start()
+        parts.stranded.start()
+        self._stack.callback(parts.stranded.stop)
         self.health.started = True
         watching = keep_running("health", partial(self.health.watch, parts.js, self._settings))
         self._stack.callback(watching.cancel)

@@ -134,6 +134,10 @@ class DeadLetters:
         except WrongSequenceError:
             return
 
+    async def has(self, stage: str, sequence: int, subject: str, reason: Reason) -> bool:
+        """Whether this was kept already, whatever was done about it since."""
+        return await self._bucket.get(_identity(stage, sequence, subject, reason)) is not None
+
     async def keep(
         self,
         stage: str,
@@ -149,7 +153,7 @@ class DeadLetters:
         field: str | None = None,
     ) -> None:
         """Store the whole event once, however often its handling is repeated; `sequence` is where it came from."""
-        identity = str(uuid.uuid5(_NAMESPACE, f"{stage}.{sequence}.{subject}.{reason}"))
+        identity = _identity(stage, sequence, subject, reason)
         room = self._js.client.max_payload - _HEADROOM
         kept = _fitting(headers, min(_HEADERS, room // 4))
         text, encoding = _as_text(body)
@@ -174,6 +178,10 @@ class DeadLetters:
         headers_out = {MESSAGE_ID: identity, "content-type": "application/json"}
         place = await self._js.publish(subjects.dead_letter(stage, source), to_json(event), headers_out)
         await self._place(identity, place)
+
+
+def _identity(stage: str, sequence: int, subject: str, reason: Reason) -> str:
+    return str(uuid.uuid5(_NAMESPACE, f"{stage}.{sequence}.{subject}.{reason}"))
 
 
 def _with_state(event: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]]) -> DeadLetter:

@@ -58,6 +58,7 @@ from router.services.recipients import RecipientDesk
 from router.settings import Settings
 from router.silence import Silence
 from router.stickiness import Stickiness
+from router.stranded import Stranded
 from router.strays import Strays
 from router.stuck import Stuck
 from router.timers import Timers
@@ -322,6 +323,10 @@ class Parts:
     def advisories(self) -> Advisories:
         streams = frozenset(plan.name for plan in topology.streams(self.settings))
         return Advisories(self.js, self.dead_letters, streams)
+
+    @cached_property
+    def stranded(self) -> Stranded:
+        return Stranded(self.js, self.advisories)
 
     # What people ask.
 
