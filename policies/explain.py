@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from channels.reasons import Reason
 from policies.model import Decision, Deferred, Outcome, Rejected, RoutingPlan, Suppressed
 from policies.situation import rfc3339
+
+_ZONES = 4  #: that are named one by one
 
 
 def decision_as_dict(decision: Decision) -> dict[str, Any]:
@@ -35,3 +38,9 @@ def _row(
     outcome: str, reason: Reason, *, until: str | None = None, plan: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
     return {"outcome": outcome, "reason": reason.value, "until": until, "plan": plan or []}
+
+
+def zones_in_words(zones: Sequence[str]) -> str:
+    """For people: a number that is in no place in particular may be in dozens of time zones."""
+    few = ", ".join(zones)
+    return few if len(zones) <= _ZONES else f"{len(zones)} zones, from {zones[0]} to {zones[-1]}"

@@ -27,7 +27,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from channels.model import Lane
 from router import subjects
@@ -48,6 +48,7 @@ __all__ = [
     "ContentModel",
     "DecisionModel",
     "DeliveryEvent",
+    "Explanation",
     "InboundEvent",
     "InvalidNotificationError",
     "Lane",
@@ -99,6 +100,13 @@ class Canceled:
 
     in_time: bool
     because: str
+
+
+class Explanation(DecisionModel):
+    """A decision as it would be made now, and what the message would wait for at the sender of its first step."""
+
+    message: str | None = Field(None, description="why, in a sentence, where nothing would be sent")
+    waits: list[str] = Field(default_factory=list, description="each in a sentence")
 
 
 class Pointsman:
@@ -210,11 +218,13 @@ class Pointsman:
         subject = f"inbound.{channel}.{sender}"
         return self._read(subjects.INBOUND, durable, subject, InboundEvent, only_new=only_new, ack_wait=ack_wait)
 
-    async def explain(self, notification: Notification | Mapping[str, Any], *, lane: Lane | str = Lane.NORMAL) -> Any:
-        """What would happen to this notification now, and why; nothing is sent or stored: a `DecisionModel`."""
+    async def explain(
+        self, notification: Notification | Mapping[str, Any], *, lane: Lane | str = Lane.NORMAL
+    ) -> Explanation:
+        """What would happen to this notification now, and why; nothing is sent or stored."""
         row = json.loads(_checked(notification).model_dump_json(exclude_defaults=True))
         answer = await self._ask("explain", {"notification": row, "lane": Lane(lane)})
-        return DecisionModel.model_validate(answer)
+        return Explanation.model_validate(answer)
 
     async def trace(self, notification_id: str) -> list[DeliveryEvent]:
         """One notification's story, in order. Raises `AnswerError` with code 404 where the log has none."""

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from policies.explain import zones_in_words
 from router.clock import utc_now
 
 _STYLES: Mapping[str, str] = {
@@ -136,7 +137,10 @@ def decision_lines(decision: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(f"{head}: {step['because']}" if step.get("because") else head)
         if number < len(decision["plan"]) and (moves := _moves_on(step)):
             yield Text(f"   then {moves}", "dim")
-    known = ", ".join(f"{name} {_plain(value)}" for name, value in decision["facts"].items() if value or value is False)
+    facts = {name: value for name, value in decision["facts"].items() if value or value is False}
+    if zones := facts.get("timezones"):
+        facts["timezones"] = zones_in_words(zones)
+    known = ", ".join(f"{name} {_plain(value)}" for name, value in facts.items())
     if known:
         yield Text(f"known: {known}", "dim")
     for entry in decision["trace"]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from channels.status import ARRIVED, ENDED_BADLY
+from policies.explain import zones_in_words
 
 Event = Mapping[str, Any]
 
@@ -126,6 +127,8 @@ def reasons(decision: Mapping[str, Any]) -> list[tuple[bool, str]]:
 def facts_in_words(decision: Mapping[str, Any]) -> list[str]:
     """What was known when it was decided; what was not, or was nothing, is left out."""
     known = {name: value for name, value in decision["facts"].items() if value not in (None, "none", "", [], {}, 0)}
+    if zones := known.get("timezones"):
+        known["timezones"] = zones_in_words(zones)
     return [f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in known.items()]
 
 

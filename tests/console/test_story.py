@@ -72,3 +72,5 @@ def test_an_unknown_status_is_shown_as_it_is() -> None:
 def test_a_decision_is_told_rule_by_rule() -> None:
     assert reasons(DECISION) == [(False, "guard.consent: no opt-out is on record")]
     assert facts_in_words(DECISION) == ["country: JM", "pinned: yes", "at: wa noon"]
+    far = {"facts": {"timezones": [f"America/{letter}" for letter in "ABCDE"]}}
+    assert facts_in_words(far) == ["timezones: 5 zones, from America/A to America/E"]

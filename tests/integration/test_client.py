@@ -145,7 +145,7 @@ async def test_what_recipients_write_is_read_as_typed_events(shop: Pointsman, ha
 
 async def test_it_explains_traces_and_cancels(shop: Pointsman, harness: Harness) -> None:
     decision = await shop.explain({"id": "x", "to": IN, "content": {"text": "hello"}})
-    assert (decision.outcome, decision.plan[0].channel) == ("routed", "sms")
+    assert (decision.outcome, decision.plan[0].channel, decision.waits) == ("routed", "sms", [])
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     await shop.publish({"id": "b1", **HELLO, "send_at": later})
     await harness.wait_for("b1", "deferred")

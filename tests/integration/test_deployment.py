@@ -69,9 +69,11 @@ def test_every_command_of_ours_exists_with_its_options(name: str) -> None:
 )
 def test_every_environment_of_a_router_is_a_configuration(name: str) -> None:
     script = (
-        "from router.settings import load; settings, _ = load(); print(settings.nats.servers, settings.nats.replicas)"
+        "from router.settings import load; settings, _ = load(); print(settings.nats.servers, settings.console.enabled)"
     )
-    environ = {key: str(value) for key, value in NATIVE[name]["environment"].items()}
+    # What has no value is passed on from the environment of whoever starts it.
+    given = {"POINTSMAN_CONSOLE__ENABLED": "true", "POINTSMAN_CONSOLE_TOKEN": "ada=0123456789abcdef"}
+    environ = {key: str(given[key] if value is None else value) for key, value in NATIVE[name]["environment"].items()}
     read = subprocess.run(
         [sys.executable, "-c", script],
         env={**environ, "POINTSMAN_CONFIG": str(ROOT / "deploy" / "pointsman.toml"), "PYTHONPATH": str(ROOT)},
@@ -80,6 +82,8 @@ def test_every_environment_of_a_router_is_a_configuration(name: str) -> None:
         check=True,
     )
     assert "nats://" in read.stdout
+    assert read.stdout.strip().endswith("True")
+    assert given.keys() <= environ.keys()
 
 
 def test_containers_of_ours_have_no_more_rights_than_they_need() -> None:

@@ -149,3 +149,16 @@ def test_a_plan_says_what_leads_from_step_to_step() -> None:
 )
 def test_an_outcome_is_one_line(changes: dict[str, Any], line: str) -> None:
     assert outcome_line({**DECISION, **changes}).plain == line
+
+
+@pytest.mark.parametrize(
+    ("zones", "words"),
+    [
+        (["America/New_York"], "America/New_York"),
+        ([f"America/{letter}" for letter in "ABCD"], "America/A, America/B, America/C, America/D"),
+        ([f"America/{letter}" for letter in "ABCDE"], "5 zones, from America/A to America/E"),
+    ],
+)
+def test_a_number_that_is_nowhere_in_particular_does_not_list_every_time_zone(zones: list[str], words: str) -> None:
+    (line,) = decision_lines({**DECISION, "plan": [], "facts": {"timezones": zones}, "trace": []})
+    assert line.plain == f"known: timezones {words}"

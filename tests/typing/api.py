@@ -18,6 +18,7 @@ from channels.port import Canceler, Channel, ChannelPlugin, Fetcher, Finder, Fou
 from policies.engine import Policy, decide
 from policies.model import Deferred, RecipientFacts, Rejected, RoutingPlan, RoutingRequest, Suppressed
 from router.app import Router
+from router.client import Pointsman
 from router.settings import Settings
 
 
@@ -63,6 +64,11 @@ def outcome_in_words(request: RoutingRequest, facts: RecipientFacts, policy: Pol
             return ", ".join(step.channel for step in steps)
         case Suppressed(reason) | Deferred(_, reason) | Rejected(reason):
             return reason.value
+
+
+async def explained(pointsman: Pointsman) -> tuple[str, list[str], list[str]]:
+    explanation = await pointsman.explain({"id": "x", "to": "+12025550123", "content": {"text": "hello"}})
+    return explanation.outcome, [step.channel for step in explanation.plan], explanation.waits
 
 
 async def embedded_in_another_program(stop: asyncio.Event) -> None:
