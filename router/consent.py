@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
-from channels.model import ChannelName, InboundMessage, Keyword, Recipient
+from channels.model import WHATSAPP, ChannelName, InboundMessage, Keyword, Recipient
 from policies.model import Step
 from router.clock import Clock
 from router.consent_ledger import OPTED_IN, OPTED_OUT, Consent, ConsentEntry
@@ -36,8 +36,14 @@ class ConsentKeeper:
             await self._consent.record(message.from_, entry)
 
     async def refused(self, recipient: Recipient, step: Step, proof: str) -> None:
-        """The provider refused because the recipient has opted out there; `proof` names the attempt."""
+        """The provider refused because the recipient has opted out there; `proof` names the attempt.
+
+        On WhatsApp nobody says STOP: the recipient blocked the business, or its offers, inside of WhatsApp. That says
+        nothing about a text, so it never reaches further than the channel.
+        """
         scope = self._scope(step.channel, step.sender)
+        if scope == "all" and step.channel == WHATSAPP:
+            scope = f"channel:{WHATSAPP}"
         await self._consent.record(recipient, ConsentEntry(scope, OPTED_OUT, self._clock(), "provider", proof))
 
     def _scope(self, channel: ChannelName, sender: str) -> str:

@@ -6,8 +6,7 @@ appended by compare-and-set, so whoever comes second finds the story begun and o
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -27,6 +26,7 @@ from router.clock import Clock, rfc3339
 from router.crashpoints import CrashPoint, reached
 from router.deadletters import DeadLetters
 from router.events import Happening
+from router.lately import Lately
 from router.ledger import ConflictError, Ledger
 from router.outbox import TRACEPARENT, Outbox, OutboxItem, about, traceparent_in
 from router.pulling import place_of
@@ -84,24 +84,6 @@ def check_wait(notification: Notification, kept: float, now: datetime) -> None:
             "send_at",
             notification.id,
         )
-
-
-class Lately:
-    """The last so many keys: a hint, never an answer."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._keys: OrderedDict[Hashable, None] = OrderedDict()
-
-    def seen(self, key: Hashable) -> bool:
-        """Whether it came lately; from now on it did."""
-        if key in self._keys:
-            self._keys.move_to_end(key)
-            return True
-        self._keys[key] = None
-        if len(self._keys) > self._size:
-            self._keys.popitem(last=False)
-        return False
 
 
 class Intake:

@@ -9,7 +9,19 @@ from itertools import count, permutations
 
 import pytest
 
-from channels.model import SMS, FromNumber, InboundMessage, Keyword, MessagingService, PhoneNumber, SenderKind
+from channels.model import (
+    SMS,
+    WHATSAPP,
+    ChannelName,
+    Form,
+    FromNumber,
+    InboundMessage,
+    Keyword,
+    MessagingService,
+    PhoneNumber,
+    SenderKind,
+)
+from policies.model import Step
 from router.consent import ConsentKeeper
 from router.consent_ledger import OPTED_IN, OPTED_OUT, Consent, ConsentEntry, current
 from router.inbound import Inbound
@@ -177,3 +189,24 @@ async def test_a_record_written_before_proofs_had_parts_is_read() -> None:
     (entry,) = parts.consent.known(ADA)
     assert (entry.at, entry.recorded_at) == (datetime.fromisoformat("2026-01-01T00:00:00Z"), None)
     assert entry.as_dict()["text"] is None
+
+
+@pytest.mark.parametrize(
+    ("stop_scope", "channel", "recorded"),
+    [
+        ("all", SMS, "all"),
+        ("all", WHATSAPP, "channel:whatsapp"),
+        ("channel", WHATSAPP, "channel:whatsapp"),
+        ("sender", WHATSAPP, "sender:number"),
+    ],
+)
+async def test_who_blocks_a_business_on_whatsapp_says_nothing_about_texts(
+    stop_scope: str, channel: ChannelName, recorded: str
+) -> None:
+    parts = Parts()
+    settings = ConsentSettings.model_validate({"stop_scope": stop_scope})
+    keeper = ConsentKeeper(parts.consent, settings, {"number"}, now)
+
+    await keeper.refused(ADA, Step(channel, Form.TEXT, "number"), "the provider refused attempt 1")
+
+    assert set(current(parts.consent.known(ADA))) == {recorded}
