@@ -17,6 +17,7 @@ from policies.document import CountryGuard, PlanStep, PolicyDocument, Route, dot
 from policies.numbers import zones_of_one_number
 from policies.regions import Point, regions
 from policies.senders import can_serve
+from policies.space import country_classes, likeness
 from policies.survey import RouteRecord, StepRecord, Survey, survey
 from policies.templates import matches
 from policies.toml_lines import Path, line_at, lines_of
@@ -58,7 +59,12 @@ def check(document: PolicyDocument, world: World, text: str) -> list[Finding]:
     """Everything found, in the order of its lines; `text` is what the document was read from."""
     seen = survey(document, world)
     lines = lines_of(text)
-    found = [*_languages(document, world), *_strangers(document, world), *_never_open(document, world), *_gaps(seen)]
+    found = [
+        *_languages(document, world, seen),
+        *_strangers(document, world),
+        *_never_open(document, world),
+        *_gaps(seen),
+    ]
     for index, route in enumerate(document.routes):
         found += _route(document, index, seen)
         if seen.routes[index].tried:
@@ -145,11 +151,21 @@ def _senders(step: PlanStep, seen: StepRecord, world: World, path: Path) -> Iter
             )
 
 
-def _languages(document: PolicyDocument, world: World) -> Iterator[_Found]:
+def _languages(document: PolicyDocument, world: World, seen: Survey) -> Iterator[_Found]:
+    """Countries whose language no template has, or not each that is sent there."""
     approved = {language for each in world.templates.values() for language in (*each.languages, *each.text)}
+    class_of = {country: name for name, members in country_classes(document, world) for country in members}
     for country, language in document.languages.items():
+        path = ("languages", country)
         if approved and not _has(approved, language):
-            yield _Found(("languages", country), f"no template is approved in '{language}', the language of {country}")
+            yield _Found(path, f"no template is approved in '{language}', the language of {country}")
+            continue
+        sent_there = sorted((name, sent) for where, name, sent in seen.languages if where == class_of[country])
+        alike = {likeness(world.templates[name]): sent for name, sent in sent_there if not _has([sent], language)}
+        for entry in world.templates.values():
+            if sent := alike.get(likeness(entry)):
+                lacks = f"template '{entry.name}' has no '{language}', the language of {country}"
+                yield _Found(path, f"{lacks}: it goes there in '{sent}'", Severity.WARNING)
 
 
 def _strangers(document: PolicyDocument, world: World) -> Iterator[_Found]:

@@ -12,7 +12,7 @@ in which one channel has no consent is like one in which the recipient was found
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
@@ -254,15 +254,20 @@ def _templates(document: doc.PolicyDocument, world: World) -> Iterator[Value]:
     yield Value("no template")
     yield from _by_sid()
     wanted = {language for table in conditions_of(document) for language in table.language}
-    alike: dict[tuple[Any, ...], TemplateEntry] = {}
+    alike: dict[Hashable, TemplateEntry] = {}
     for entry in world.templates.values():
-        alike.setdefault((entry.category, tuple(entry.languages), tuple(entry.text)), entry)
+        alike.setdefault(likeness(entry), entry)
     for entry in alike.values():
         state = "" if entry.languages else ", which is approved in no language"
         yield Value(f"template '{entry.name}'{state}", {"template": TemplateRequest(entry.name)})
         for language in _told_apart(entry.languages, wanted):
             words = f"template '{entry.name}' in '{language}'"
             yield Value(words, {"template": TemplateRequest(entry.name, language=language)})
+
+
+def likeness(entry: TemplateEntry) -> Hashable:
+    """What a policy can tell templates apart by."""
+    return (entry.category, tuple(entry.languages), tuple(entry.text))
 
 
 def _by_sid() -> Iterator[Value]:

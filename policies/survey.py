@@ -97,6 +97,8 @@ class Survey:
     #: What of it some channel could carry, where none is pinned and nothing learnt.
     carried: dict[Point, int] = field(default_factory=dict)
     without_step: dict[Point, int] = field(default_factory=dict)  #: what of this routes apply to, and no step works
+    #: Country, template and language in which it goes there where the notification asks for none.
+    languages: set[tuple[str | None, str, str]] = field(default_factory=set)
 
     def impossible(self, route: int) -> str | None:
         """The first condition of this route's `when` that holds nowhere even by itself, by its key."""
@@ -229,7 +231,9 @@ class _Surveyor:
                 if turn:
                     seen.channels.add(channel)
                     seen.countries.add(situation.country)
-                    won |= turn if self._works(step, seen, channel, situation, forms) else 0
+                    if found := self._works(step, seen, channel, situation, forms):
+                        won |= turn
+                        self._note_language(found, situation)
             if step.channel and step.channel not in self._policy.options:
                 missing = step.resolve(step.channel, situation)
                 assert isinstance(missing, Obstacle)
@@ -254,8 +258,8 @@ class _Surveyor:
         channel: ChannelName,
         situation: Situation,
         forms: dict[tuple[int, Form], Step | Obstacle],
-    ) -> bool:
-        """Whether one of the step's forms does, noting each that was looked at."""
+    ) -> Step | None:
+        """The first of the step's forms that does, noting each that was looked at."""
         option = step.options[channel]
         for form in step.forms:
             key = (id(option), form)
@@ -264,9 +268,14 @@ class _Surveyor:
             found = forms[key]
             if isinstance(found, Step):
                 seen.forms[form].works |= self._any_sid or not _is_by_sid(situation)
-                return True
+                return found
             seen.forms[form].obstacles[found] += 1
-        return False
+        return None
+
+    def _note_language(self, step: Step, situation: Situation) -> None:
+        template = situation.request.template
+        if template and template.name and not template.language and step.language:
+            self._found.languages.add((situation.country, template.name, step.language))
 
     def _note_what_could(
         self,

@@ -99,6 +99,45 @@ def test_a_template_that_is_approved_in_no_language_makes_its_step_vain() -> Non
     assert messages(text, world) == ["this step can never work: template 'new' is approved in no language"]
 
 
+def test_each_template_is_named_that_goes_to_a_country_in_a_language_of_others() -> None:
+    text = """version = "1"
+[languages]
+MX = "es"
+FR = "fr"
+US = "es"
+BR = "pt"
+[guards.countries]
+blocked = "BR"
+[[routes]]
+name = "us"
+when = { country = "US", scheme = "tel" }
+plan = { channel = "sms", form = "text" }
+[[routes]]
+name = "mexico"
+when = { country = "MX" }
+plan = [{ channel = "whatsapp" }, { channel = "sms" }]
+[[routes]]
+name = "any"
+unless = { country = "US" }
+plan = [{ channel = "whatsapp" }, { channel = "sms" }]
+"""
+    templates = {
+        "a": TemplateEntry("a", "utility", {"en": "HX1", "fr_CA": "HX2"}),
+        "b": TemplateEntry("b", "utility", {"en": "HX3", "fr_CA": "HX4"}),
+        "c": TemplateEntry("c", "utility", {"es": "HX5"}),
+        "d": TemplateEntry("d", "utility", text={"es": "by SMS alone", "fr": "par SMS"}),
+        "pt": TemplateEntry("pt", "utility", {"pt": "HX6", "es": "HX7", "fr": "HX8"}),
+    }
+    findings = check(load(text, "policy.toml"), a_world(templates=templates), text)
+    told = [(f.line, f.where, f.severity, f.message) for f in findings if f.where.startswith("languages")]
+    assert told == [
+        (3, "languages.MX", Severity.WARNING, f"template '{n}' has no 'es', the language of MX: it goes there in 'en'")
+        for n in "ab"
+    ] + [
+        (4, "languages.FR", Severity.WARNING, "template 'c' has no 'fr', the language of FR: it goes there in 'es'"),
+    ]
+
+
 def test_a_sender_that_waits_for_its_registration_is_named() -> None:
     text = 'version = "1"\n[[routes]]\nname = "all"\nplan = { channel = "sms" }\nwhen = { country = "US" }'
     world = a_world(a_sender("new", SenderKind.TEN_DLC, SMS, registered=False))
