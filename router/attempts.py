@@ -266,6 +266,8 @@ class Attempts:
             except StoreError:
                 await asyncio.sleep(_HOLD)
             else:
+                if attempt.status is DeliveryStatus.UNKNOWN:
+                    await self._until_stored(partial(self.owners.let_go, story, attempt))
                 return
 
     async def _reveal(self, item: OutboxItem, provider_message_id: str) -> None:

@@ -134,6 +134,13 @@ class DeadLetters:
         except WrongSequenceError:
             return
 
+    async def settle(self, stage: str, sequence: int, subject: str, reason: Reason, note: str) -> None:
+        """One that turned out to need nobody, should it have been kept and still be open."""
+        identity = _identity(stage, sequence, subject, reason)
+        entry = await self._bucket.get(identity)
+        if entry is not None and "state" not in json.loads(entry.value):
+            await self.mark(identity, State.RESOLVED, note)
+
     async def has(self, stage: str, sequence: int, subject: str, reason: Reason) -> bool:
         """Whether this was kept already, whatever was done about it since."""
         return await self._bucket.get(_identity(stage, sequence, subject, reason)) is not None

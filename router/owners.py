@@ -14,6 +14,7 @@ import structlog
 
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
+from router import subjects
 from router.archive import Archive
 from router.attribution import Attribution
 from router.clock import Clock
@@ -73,6 +74,14 @@ class Owners:
         if holder is not None and holder != str(owner):
             await self._reopen(provider_message_id, owner)
 
+    async def let_go(self, story: Story, attempt: Attempt) -> None:
+        """The attempt is unknown no more; `story` is as it was before. Where it was held, nobody need look any more."""
+        assert story.about is not None
+        sender = story.snapshot.plan[attempt.step].sender
+        subject = subjects.outbox(sender, story.about.lane, story.source, story.notification_id)
+        note = "the provider told how it ended"
+        await self.dead_letters.settle("reconcile", story.sequence, subject, Reason.HELD, note)
+
     async def _reopen(self, provider_message_id: str, owner: Owner) -> None:
         while True:
             story = await self.ledger.read(owner.source, owner.notification_id)
@@ -113,7 +122,7 @@ class Owners:
             MISCOUNTED,
             story.source,
             sequence=story.sequence,
-            subject=f"outbox.{item.chosen.sender}.{item.lane}.{item.source}.{item.notification_id}",
+            subject=subjects.outbox(item.chosen.sender, item.lane, item.source, item.notification_id),
             body=item.body,
             headers=item.headers(),
             reason=Reason.MISATTRIBUTED,

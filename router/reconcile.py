@@ -23,6 +23,7 @@ from channels.port import Finder, FoundMessage
 from channels.reasons import Reason
 from channels.status import DeliveryStatus
 from policies.engine import Policy
+from router import subjects
 from router.archive import Archive, GoneError
 from router.attribution import Attribution
 from router.clock import Clock, rfc3339
@@ -251,7 +252,7 @@ class Reconcile:
             "reconcile",
             item.source,
             sequence=story.sequence,
-            subject=f"outbox.{item.chosen.sender}.{item.lane}.{item.source}.{item.notification_id}",
+            subject=subjects.outbox(item.chosen.sender, item.lane, item.source, item.notification_id),
             body=item.body,
             headers=item.headers(),
             reason=Reason.HELD,

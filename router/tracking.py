@@ -172,7 +172,10 @@ class Tracking:
         reason = Reason.RESOLVED_BY_CALLBACK if attempt.status is DeliveryStatus.UNKNOWN else None
         if attempt.status is not DeliveryStatus.SENDING:  # else the timer was set when it was claimed
             await self.silence.expect(story.source, story.notification_id, story.snapshot, attempt.step)
-        return await self._add(story, attempt, report, DeliveryStatus.ACCEPTED, reason)
+        revealed = await self._add(story, attempt, report, DeliveryStatus.ACCEPTED, reason)
+        if attempt.status is DeliveryStatus.UNKNOWN:
+            await self.owners.let_go(story, attempt)
+        return revealed
 
     async def _add(
         self, story: Story, attempt: Attempt, report: StatusReport, status: DeliveryStatus, reason: Reason | None

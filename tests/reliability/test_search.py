@@ -11,14 +11,24 @@ import pytest
 
 from channels.errors import OutcomeUnknownError
 from channels.memory import MemoryChannel
-from channels.model import SMS, NotificationId, OutboundMessage, SendReceipt
+from channels.model import (
+    SMS,
+    AttemptRef,
+    NotificationId,
+    OutboundMessage,
+    ProviderMessageId,
+    SendReceipt,
+    StatusReport,
+)
+from channels.status import DeliveryStatus
+from router.deadletters import DeadLetter, DeadLetters, State
 from router.intake import Received
 from router.outbox import OutboxItem, read_item
 from router.providers import OpenChannels
 from router.rendering import outbound_message
 from tests.factories import US_MAIN
 from tests.reliability.gates import Fate
-from tests.reliability.world import HASHER, TIMEOUT, WAIT, World
+from tests.reliability.world import HASHER, SETTLE, TIMEOUT, WAIT, World
 
 BODY = json.dumps({"id": "n-1", "to": "+12025550143", "content": {"text": "same"}}).encode()
 
@@ -122,3 +132,32 @@ def test_nobody_waits_for_a_list_that_there_is_not(world: World, searchable: boo
     _do(world, reconcile.look("shop", "n-1", 1))
 
     assert world.store.bodies("DELIVERIES")[-1]["status"] == status
+
+
+def test_an_attempt_that_was_held_needs_nobody_once_its_callback_has_told(world: World) -> None:
+    _attempt(world, json.dumps({**json.loads(BODY), "on_unknown": "hold"}).encode())
+    world.advance(SETTLE, Fate.DROPPED)
+    _do(world, world.processes[0].reconcile.look("shop", "n-1", 1))
+    (letter,) = world.store.bodies("DEADLETTERS")
+    assert (letter["stage"], _state(world)) == ("reconcile", State.OPEN)
+
+    token = HASHER.token("shop", "n-1", 1)
+    ref = AttemptRef("shop", NotificationId("n-1"), 1, token)
+    report = StatusReport(ref, "memory", ProviderMessageId("SM1"), DeliveryStatus.DELIVERED, "delivered")
+    _do(world, world.processes[0].tracking.record(report))
+
+    assert world.store.statuses()[-2:] == ["accepted", "delivered"]
+    assert _state(world) is State.RESOLVED
+
+
+def _state(world: World) -> State:
+    """Of the only dead letter."""
+    (letter,) = world.store.bodies("DEADLETTERS")
+    found: list[DeadLetter | None] = []
+
+    async def find() -> None:
+        found.append(await DeadLetters(world.store, world.clock, "deadletters").find(letter["dead_letter_id"]))
+
+    _do(world, find())
+    assert found[0] is not None
+    return found[0].state
