@@ -124,6 +124,7 @@ class Router:
         if "tracking" in self._roles:
             await self._work(parts, topology.FOLLOW_UP, parts.follow_up.on_message, 64)
             await self._work(parts, topology.WAKE, parts.waking.on_message, 64)
+            await self._work(parts, topology.SEARCH, parts.waking.on_message, 64, topology.WAKE)
             await self._work(parts, topology.STUCK, parts.stuck.on_accepted, 16)
             await self._work(parts, topology.STUCK_AGAIN, parts.stuck.on_wake, 16)
             self._pauses.append(parts.stuck.stop)

@@ -22,8 +22,10 @@ from router.timers import Kind
 MINIMUM_SERVER = (2, 12, 5)
 
 INTAKE, FOLLOW_UP, WAKE, STUCK, RETURNS = "intake", "follow-up", "wake", "stuck", "returns"
-#: Later looks at stuck messages: a provider that does not answer must not hold up what else wakes.
-STUCK_AGAIN = "stuck-again"
+#: Later looks at stuck messages, and searches for unknown ones.
+STUCK_AGAIN, SEARCH = "stuck-again", "search"
+#: Each has a consumer of its own: a provider that does not answer must not hold up what else wakes.
+_ASKING = {Kind.STUCK: STUCK_AGAIN, Kind.RECONCILE: SEARCH}
 STRAYS = "strays"
 SESSIONS, CONSENT, REACH, RECENT, SENDERS = "sessions", "consent", "reach", "recent", "senders"
 LAST_SENDERS = "last-senders"
@@ -116,8 +118,9 @@ def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
         (subjects.NOTIFICATIONS, straying(wait)),
         (subjects.DELIVERIES, _consumer(FOLLOW_UP, wait, followed)),
         (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",))),
-        (subjects.TIMERS, _consumer(WAKE, wait, tuple(f"wake.{kind}.>" for kind in Kind if kind is not Kind.STUCK))),
-        (subjects.TIMERS, _consumer(STUCK_AGAIN, wait, (f"wake.{Kind.STUCK}.>",))),
+        # What asks providers has consumers of its own, made after the one that gives their subjects up.
+        (subjects.TIMERS, _consumer(WAKE, wait, tuple(f"wake.{kind}.>" for kind in Kind if kind not in _ASKING))),
+        *((subjects.TIMERS, _consumer(name, wait, (f"wake.{kind}.>",))) for kind, name in _ASKING.items()),
         *((subjects.OUTBOX, dispatching(sender.name, lane, wait)) for sender in settings.senders for lane in Lane),
     ]
 

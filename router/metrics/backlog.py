@@ -39,6 +39,7 @@ _OURS = {
     topology.FOLLOW_UP,
     topology.STUCK,
     topology.STUCK_AGAIN,
+    topology.SEARCH,
     topology.RETURNS,
     topology.WAKE,
 }

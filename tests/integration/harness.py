@@ -64,7 +64,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }
 TEMPLATES = {"order_shipped": {"en": ORDER_SHIPPED}}
 #: Consumers that settle what they take at once; the others hold on to messages until their time comes.
-PROMPT = (topology.INTAKE, topology.WAKE, topology.FOLLOW_UP, "dispatch-")
+PROMPT = (topology.INTAKE, topology.WAKE, topology.SEARCH, topology.FOLLOW_UP, "dispatch-")
 #: Streams that the outside client watches.
 WATCHED = ("deliveries.>", "inbound.>", "deadletters.>")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -120,3 +121,27 @@ async def test_no_server_stops_the_start_with_what_to_do(nats_server: EmbeddedNa
 
     with pytest.raises(StartError, match=r"127\.0\.0\.1:\d+"):
         await _router(nats_server).start()
+
+
+async def test_what_the_one_consumer_of_wakes_had_taken_before_there_were_several_is_not_lost(
+    nats_server: EmbeddedNats, js: JetStreamContext
+) -> None:
+    settings = {"dispatch": {"ack_wait": 2}}
+    await _start_and_stop(nats_server, **settings)
+    for name in (topology.SEARCH, topology.STUCK_AGAIN):
+        await js.delete_consumer("TIMERS", name)
+    config = (await js.consumer_info("TIMERS", topology.WAKE)).config
+    config.filter_subjects, config.filter_subject = None, "wake.>"
+    await js.add_consumer("TIMERS", config)
+    for number in range(3):
+        await js.publish(f"wake.reconcile.shop.n-{number}", b"", headers={"Pointsman-Attempt": "1"})
+    subscription = await js.pull_subscribe_bind(topology.WAKE, "TIMERS")
+    await subscription.fetch(1)
+    await subscription.unsubscribe()
+
+    router = _router(nats_server, **settings)
+    await router.start()
+    async with asyncio.timeout(20):
+        while (await js.stream_info("TIMERS")).state.messages:
+            await asyncio.sleep(0.05)
+    await router.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -154,3 +155,21 @@ async def test_a_late_callback_takes_its_message_back_from_the_equal_text_that_a
     assert story[-1].body["provider_message_id"] == harness.sent[1].sid
     await harness.idle()
     assert len(harness.sent) == 2
+
+
+async def test_a_provider_that_answers_no_search_holds_up_nothing_that_is_due(stack: AsyncExitStack) -> None:
+    dispatch = {"ack_wait": 30, "timeout": 6, "lease": 6, "drain": 1}  # each search ends after the time-out, too
+    sections = {"dispatch": dispatch, "reconcile": {"wait": 1, "settle": 120}}
+    harness = await _start(stack, Faults(latency_ms=60_000), **sections)
+    numbers = [f"{prefix}{index:04d}" for prefix in ("+1202555", "+44770090") for index in range(70)]
+    for number in numbers:
+        await harness.publish(f"u-{number[1:]}", number)
+    async with asyncio.timeout(30):
+        while sum(event.status == "unknown" for event in harness.deliveries) < 110:
+            await asyncio.sleep(0.05)
+
+    due = datetime.now(UTC) + timedelta(seconds=1.5)  # by then all of those are being searched for
+    await harness.publish("due", "+12025559999", send_at=due.isoformat())
+
+    routed = await harness.wait_for("due", "routed")
+    assert datetime.fromisoformat(routed.body["recorded_at"]) - due < timedelta(seconds=2.5)
