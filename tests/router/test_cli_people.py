@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import structlog
 from channels.testing import until
 from channels.twilio.simulator import Faults
 from policies import document
+from router.clock import rfc3339, utc_now
 from router.embedded import EmbeddedNats
 from tests.integration.harness import IN, SENDERS, TEMPLATES, US, US_2, Harness
 from tests.router.cli_runner import NOWHERE, pointsman
@@ -33,7 +35,8 @@ allowed = ["IN", "JM"]
 name = "everything"
 plan = [{ channel = "sms", form = ["text", "link", "template"] }]
 """
-LATER = "2999-01-01T00:00:00Z"
+#: Within the time for which notifications are kept.
+LATER = rfc3339(utc_now() + timedelta(days=1))
 
 
 @pytest.fixture(autouse=True)
