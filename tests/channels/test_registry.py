@@ -16,12 +16,12 @@ SMS_ONLY = replace(US_MAIN, channels=frozenset({SMS}))
 
 
 def plugin(name: ChannelName, provider: str, **can: object) -> ChannelPlugin:
-    capabilities = replace(ChannelCapabilities(schemes=frozenset({"tel"})), **can)  # type: ignore[arg-type]
+    capabilities = replace(ChannelCapabilities(schemes=frozenset({"tel"})), **can)  # type: ignore[arg-type]  # any field
     return replace(MEMORY_SMS, name=name, provider=provider, capabilities=capabilities)
 
 
 def providers(installed: Installed, **changes: object) -> set[str]:
-    return {each.provider for each in installed.of(replace(SMS_ONLY, **changes)).values()}  # type: ignore[arg-type]
+    return {each.provider for each in installed.of(replace(SMS_ONLY, **changes)).values()}  # type: ignore[arg-type]  # any field
 
 
 def test_two_providers_of_sms_come_along() -> None:
