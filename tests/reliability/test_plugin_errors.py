@@ -97,7 +97,7 @@ def test_a_failure_after_which_nothing_was_decided_is_not_passed_over(world: Wor
     failed = world.store.stream("DELIVERIES")[-1]
     forgotten = failed.headers["Pointsman-Story"].replace("give_up@not_on_channel", "")
     assert forgotten != failed.headers["Pointsman-Story"]
-    failed.headers["Pointsman-Story"] = forgotten  # type: ignore[index]
+    failed.headers["Pointsman-Story"] = forgotten  # type: ignore[index]  # an event always has headers
 
     process = world.processes[0]
     world.begin(process, process.follow_up.on_event(failed.body))
