@@ -3,30 +3,37 @@
 Writing: nats-py checks and encodes each header by itself, 13 µs for one event of the log. Here a message is encoded in
 one piece and put into nats-py's buffer, which flushes and reconnects as before.
 
-Reading: nats-py puts each message into a queue, from which a task of its subscription takes it. Here a message goes to
-its handler as soon as it is parsed.
+Reading: nats-py parses each message by regular expressions and puts it into a queue, from which a task of its
+subscription takes it. Here a message that has arrived whole goes from what was read to its handler, and all that is
+something else, or for somebody else, is left to nats-py's parser.
 
-Neither the buffer nor the queue is a public interface. So they are looked for once, and where a version of nats-py
-lacks them, or a header is not as plain as the router's own are, its public interface does the same, only more slowly.
+Neither the buffer nor the queue nor the parser is a public interface. So they are looked for once, and where a version
+of nats-py lacks them, or a header is not as plain as the router's own are, its public interface does the same, only
+more slowly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import string
 from collections.abc import Callable, Mapping
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Msg], None]
 
 _FIRST_LINE = "NATS/1.0\r\n"
+_PLAIN_BLOCK = _FIRST_LINE.encode()
+#: What nats-py strips from the names and values of headers.
+_BLANK = " \t\n\r\x0b\x0c"
+#: Bytes of a message that is left to nats-py's parser, which appends what comes bit by bit.
+_LARGE = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 #: Names that were found to be plain; a router writes a dozen or two.
 _plain_names: set[str] = set()
@@ -62,7 +69,15 @@ async def subscribe(client: Client, subject: str, handler: Handler) -> Subscript
     subscription = await client.subscribe(subject, cb=later, pending_msgs_limit=0, pending_bytes_limit=0)
     if isinstance(getattr(subscription, "_pending_queue", None), asyncio.Queue):
         subscription._pending_queue = _NoQueue(handler)
+        read_directly(client)
     return subscription
+
+
+def read_directly(client: Client) -> None:
+    """Let whole messages for our handlers pass nats-py's parser by."""
+    known = all(hasattr(client, name) for name in ("_subs", "stats")) and type(getattr(client, "_ps", None)) is Parser
+    if known and client._ps.state == AWAITING_CONTROL_LINE and not client._ps.buf:
+        client._ps = _Reader(client)
 
 
 class _NoQueue(asyncio.Queue[Msg]):
@@ -80,6 +95,71 @@ class _NoQueue(asyncio.Queue[Msg]):
             log.exception("nats.handler_failed", subject=item.subject)
 
 
+class _Reader(Parser):
+    """nats-py's parser, for whatever is no whole message for a handler of ours."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        """What the connection has brought."""
+        if self.state == AWAITING_CONTROL_LINE:
+            if self.buf:
+                data = bytes(self.buf) + data
+                self.buf.clear()
+            taken, waits = self._deliver(data)
+            data = data[taken:]
+            if waits:
+                self.buf.extend(data)
+                return
+        await super().parse(data)
+
+    def _deliver(self, data: bytes) -> tuple[int, bool]:
+        """Bytes of the messages that were handled; and whether the next one is ours, and the rest of it is awaited."""
+        at = 0
+        client = self.nc
+        while (line_end := data.find(b"\r\n", at)) > 0:
+            line = _read_line(data[at:line_end])
+            if line is None:
+                break
+            sid, subject, reply, head, size = line
+            subscription = client._subs.get(sid)
+            if subscription is None or subscription._max_msgs:
+                break
+            queue = subscription._pending_queue
+            if type(queue) is not _NoQueue:
+                break
+            begin = line_end + 2
+            if len(data) < begin + size + 2:
+                return at, size <= _LARGE
+            block = data[begin : begin + head]
+            if head and not block.startswith(_PLAIN_BLOCK):
+                break  # a word of the server's own
+            headers = read_headers(block) or None if head else None
+            subscription._received += 1
+            client.stats["in_msgs"] += 1
+            client.stats["in_bytes"] += size - head
+            body = data[begin + head : begin + size]
+            queue.put_nowait(Msg(client, subject, reply, body, headers, None, False, sid))
+            at = begin + size + 2
+        return at, False
+
+
+def _read_line(line: bytes) -> tuple[int, str, str, int, int] | None:
+    """Of a message: its subscription, subject, reply, bytes of headers, bytes of all; None of any other line."""
+    try:
+        words = line.decode().split(" ")
+        match words[0], len(words):
+            case "MSG", 4:
+                return int(words[2]), words[1], "", 0, int(words[3])
+            case "MSG", 5:
+                return int(words[2]), words[1], words[3], 0, int(words[4])
+            case "HMSG", 5:
+                return int(words[2]), words[1], "", int(words[3]), int(words[4])
+            case "HMSG", 6:
+                return int(words[2]), words[1], words[3], int(words[4]), int(words[5])
+    except ValueError:
+        pass
+    return None
+
+
 def header_block(headers: Mapping[str, str]) -> bytes | None:
     """Encoded headers; None where one of them is not plain."""
     if not _plain_names.issuperset(headers) and not all(map(_learn, headers)):
@@ -93,11 +173,15 @@ def header_block(headers: Mapping[str, str]) -> bytes | None:
 def read_headers(block: bytes) -> dict[str, str]:
     """Headers of a block as it is stored, read as nats-py reads those of a message; nothing in it is an error."""
     found: dict[str, str] = {}
-    for line in block.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        key = name.strip()
-        if colon and key.isascii() and not any(character in string.whitespace.encode() for character in key):
-            found[key.decode()] = value.strip().decode(errors="replace")
+    for line in block.decode(errors="replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            continue
+        if name not in _plain_names and not _learn(name):
+            name = name.strip(_BLANK)
+            if not name.isascii() or any(map(str.isspace, name)):
+                continue
+        found[name] = value.strip(_BLANK)
     return found
 
 

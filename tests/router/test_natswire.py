@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from channels.testing import until
 from router.embedded import EmbeddedNats
-from router.natswire import Wire, command, header_block, is_plain, read_headers, subscribe
+from router.natswire import Wire, _NoQueue, command, header_block, is_plain, read_directly, read_headers, subscribe
 
 NAMES = st.from_regex(r"[A-Za-z0-9-]{1,20}", fullmatch=True)
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -116,3 +117,70 @@ async def test_a_version_without_the_queue_calls_the_handler_through_its_own_tas
     assert type(subscription._pending_queue) is asyncio.Queue
     await client.publish("x", b"")
     await until(lambda: bool(seen))
+
+
+def _said(subject: str, sid: int, reply: str, block: bytes, body: bytes) -> bytes:
+    """A message as the server writes it."""
+    words = [*(["HMSG"] if block else ["MSG"]), subject, str(sid), *([reply] if reply else [])]
+    words += [str(len(block)), str(len(block) + len(body))] if block else [str(len(body))]
+    return " ".join(words).encode() + b"\r\n" + block + body + b"\r\n"
+
+
+BLOCKS = st.sampled_from(
+    [
+        b"",
+        b"NATS/1.0\r\n\r\n",
+        b"NATS/1.0\r\nA: 1\r\nB-2:2 \r\n\r\n",
+        b"NATS/1.0\r\na_b: 1\r\n c : 2\r\nd e: 3\r\n\xff: 4\r\nno colon\r\nF:\xff\r\n\r\n",
+        b"NATS/1.0 404 No Messages\r\n\r\n",
+        b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 7\r\n\r\n",
+        b"NATS/1.0   \r\nA: 1\r\n\r\n",
+    ]
+)
+OURS, SOMEBODY_ELSES, NOBODYS = 1, 2, 3
+MESSAGES = st.builds(
+    _said,
+    st.sampled_from(["x", "deliveries.shop.routed.sms.n1"]),
+    st.sampled_from([OURS, OURS, OURS, SOMEBODY_ELSES, NOBODYS]),
+    st.sampled_from(["", "answers.here"]),
+    BLOCKS,
+    st.sampled_from([b"", b"body", b"a\r\nMSG x 1 0\r\n", bytes(300_000)]),
+)
+
+
+@given(st.lists(MESSAGES | st.just(b"+OK\r\n"), max_size=8), st.lists(st.integers(1, 400), max_size=8))
+async def test_what_is_read_directly_is_what_nats_py_reads_however_it_comes(said: list[bytes], cuts: list[int]) -> None:
+    data, pieces = b"".join(said), []
+    for cut in cuts:
+        pieces.append(data[:cut])
+        data = data[cut:]
+    direct, public = [await _heard([*pieces, data], directly=directly) for directly in (True, False)]
+    assert direct == public
+
+
+async def _heard(pieces: list[bytes], *, directly: bool) -> list[tuple[object, ...]]:
+    """What arrives of it at two subscriptions, and what the connection has counted."""
+    client, seen = Client(), list[tuple[object, ...]]()
+
+    def handle(msg: Msg) -> None:
+        seen.append((msg.sid, msg.subject, msg.reply, msg.data, msg.headers))
+
+    for sid in (OURS, SOMEBODY_ELSES):
+        subscription = client._subs[sid] = Subscription(client, sid, pending_msgs_limit=0, pending_bytes_limit=0)
+        if sid == OURS:
+            subscription._pending_queue = _NoQueue(handle)
+    if directly:
+        read_directly(client)
+    for piece in pieces:
+        await client._ps.parse(piece)
+    queue, received = client._subs[SOMEBODY_ELSES]._pending_queue, client._subs[OURS]._received
+    while not queue.empty():
+        handle(queue.get_nowait())
+    return [*seen, (client.stats["in_msgs"], client.stats["in_bytes"], received)]
+
+
+async def test_the_parser_is_replaced_on_a_connection_that_a_handler_reads_from(client: Client) -> None:
+    before = type(client._ps)
+    await subscribe(client, "x", lambda _msg: None)
+    assert type(client._ps) is not before
+    assert client._ps.nc is client
