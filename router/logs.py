@@ -15,7 +15,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus
@@ -72,6 +72,8 @@ _IDENTITIES = frozenset(
 _SECRET_VARIABLE = re.compile(r"(TOKEN|SECRET|PASSWORD|_KEY)$", re.IGNORECASE)
 #: Shorter values are words ("true", "sms"), and hiding them would hide half of the log.
 _SHORTEST_SECRET = 6
+#: Harmless words that are remembered, and how long they may be.
+_MOST_WORDS, _WORD = 1024, 40
 
 _PRIVATE_WORDS = "|".join(sorted(_PRIVATE))
 #: Where this does not match, nothing below can: most values are short words, and a log line must cost little.
@@ -115,6 +117,7 @@ class Redactor:
     def __init__(self) -> None:
         self._secrets: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._harmless_words: set[str] = set()  #: found to hide nothing: names of events, channels, senders, statuses
 
     def register(self, values: Iterable[str]) -> None:
         """Never show these again, in any of the ways in which they are written."""
@@ -124,6 +127,7 @@ class Redactor:
         # The longest first: one secret may be the beginning of another.
         ordered = sorted(self._secrets, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._harmless_words.clear()
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """As a processor of structlog."""
@@ -133,17 +137,27 @@ class Redactor:
         """Whether nothing in a line can need hiding: found out for all its values at once, and true of most lines."""
         if _holds_private(tuple(event)):
             return False
-        texts: list[str] = []
-        identities: list[str] = []
+        known, identities = self._harmless_words, []
         for key, value in event.items():
             if isinstance(value, str):
-                (identities if key in _IDENTITIES else texts).append(value)
+                if key in _IDENTITIES:
+                    identities.append(value)
+                elif value not in known and not self._learn(value):
+                    return False
             elif value is not None and not isinstance(value, (int, float)):
                 return False
-        words, names = "\n".join(texts), "\n".join(identities)
-        if _SUSPICIOUS.search(words) or _SUSPICIOUS_IDENTITY.search(names):
+        names = "\n".join(identities)
+        return not _SUSPICIOUS_IDENTITY.search(names) and (self._pattern is None or not self._pattern.search(names))
+
+    def _learn(self, word: str) -> bool:
+        """Whether it is harmless, which is remembered of a short one."""
+        if _SUSPICIOUS.search(word) or (self._pattern is not None and self._pattern.search(word)):
             return False
-        return self._pattern is None or not (self._pattern.search(words) or self._pattern.search(names))
+        if len(word) <= _WORD:
+            if len(self._harmless_words) >= _MOST_WORDS:
+                self._harmless_words.clear()
+            self._harmless_words.add(str(word))
+        return True
 
     def value(self, value: Any, key: str = "") -> Any:
         """Any value that stands under this key, with plain types in and out."""
@@ -232,7 +246,7 @@ def configure(
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         _redactor,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp,
     ]
     structlog.configure(
         processors=[*chain, render],
@@ -279,6 +293,12 @@ class _Handler(logging.StreamHandler[TextIO]):
         """A record that cannot be formatted: say whose it is, and not what is in it, as logging itself would."""
         line = {"event": "log.unreadable", "level": "error", "logger": record.name, "line": record.lineno}
         self.stream.write(json.dumps(line) + "\n")
+
+
+def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """When: ISO 8601 in UTC."""
+    event["timestamp"] = f"{datetime.now(UTC).isoformat()[:-6]}Z"
+    return event
 
 
 def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

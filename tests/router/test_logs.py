@@ -247,3 +247,25 @@ def test_configuring_twice_says_everything_once() -> None:
     logs.configure("json", "info", stream)
     logging.getLogger("nats").warning("once")
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_word_that_was_harmless_is_hidden_once_it_is_a_secret() -> None:
+    redactor = Redactor()
+    said = {"event": "sender.used", "sender": "hunter-two"}
+    assert redactor(None, "info", dict(said)) == said
+    redactor.register(["hunter-two"])
+    assert redactor(None, "info", dict(said)) == {"event": "sender.used", "sender": "***"}
+
+
+def test_of_harmless_words_no_more_are_remembered_than_a_system_has_names() -> None:
+    redactor = Redactor()
+    for number in range(3_000):
+        redactor(None, "info", {"event": f"event-{number}", "why": "long " * 20, "status": f"word-{number}"})
+    assert len(redactor._harmless_words) <= 1024
+    assert all(len(word) <= 40 for word in redactor._harmless_words)
+
+
+def test_the_time_is_written_as_structlog_writes_it() -> None:
+    theirs = structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "info", {})["timestamp"]
+    ours = line({})["timestamp"]
+    assert (len(ours), ours[:13], ours[-1]) == (len(theirs), theirs[:13], theirs[-1])
