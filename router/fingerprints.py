@@ -11,9 +11,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
-
 from channels.model import Category
+from router.encoding import as_json
 
 if TYPE_CHECKING:
     from router.wire import Notification, TemplateContent
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 def fingerprint_of(notification: Notification) -> str:
     """Form 1."""
     said = _said(notification)
-    canonical = to_json(said)
+    canonical = as_json(said)
     if not canonical.isascii() or b"\x7f" in canonical:
         # `json.dumps` writes these characters as escapes.
         canonical = json.dumps(said, separators=(",", ":")).encode()
