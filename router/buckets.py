@@ -8,14 +8,16 @@ a cache: it may be lost at any instant, and what must not be decided on stale da
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import structlog
 from nats.aio.msg import Msg
 
+from router.clock import Clock, utc_now
+from router.expiry import Expiry
 from router.jetstream import JetStream, StoreRefusedError, StoreUnavailableError, WrongSequenceError
 from router.pulling import Puller, place_of
 from router.tasks import keep_running
@@ -25,7 +27,6 @@ log = structlog.get_logger(__name__)
 V = TypeVar("V")
 _GONE = {"DEL", "PURGE"}
 _LOADING = 120.0  #: seconds that loading a bucket may take
-_SWEEP = 60  #: seconds between looks for what has expired
 _PAGE = 500  #: messages asked for at once: answers to other questions wait behind no more than these
 #: Seconds without a sign of life, which comes every two, after which a mirror may have fallen behind.
 _FRESH = 3.0
@@ -101,12 +102,15 @@ class Mirror(Generic[V]):
         js: JetStream,
         bucket: Bucket,
         decode: Callable[[bytes], V],
-        expired: Callable[[V], bool] | None = None,
+        ends: Callable[[V], datetime] | None = None,
         below: str | None = None,
+        clock: Clock = utc_now,
     ) -> None:
         self._js = js
         self._filter = bucket.subject(f"{below}.>" if below else ">")  #: only keys that begin with this token
-        self._expired = expired  #: a mirror hears of no expiry, so it looks itself
+        self._ends = ends  #: when a value expires; None: never
+        self._clock = clock
+        self._expiry = Expiry(self._end_of) if ends else None  #: a mirror hears of no expiry, so it looks itself
         self.bucket = bucket
         self._decode = decode
         self._entries: dict[str, tuple[bytes, int]] = {}
@@ -188,6 +192,8 @@ class Mirror(Generic[V]):
         if revision > self._sequence and self._entries.get(key, (b"", 0))[1] < revision:
             self._entries[key] = (value, revision)
             self.changes += 1
+            if self._expiry is not None:
+                self._expiry.came(key)
 
     def drop(self, key: str, revision: int) -> None:
         """Our own deletion is known at once."""
@@ -195,9 +201,15 @@ class Mirror(Generic[V]):
             del self._entries[key]
             self.changes += 1
 
-    def _forget(self, expired: Callable[[V], bool]) -> None:
-        for key in [key for key, (value, _) in self._entries.items() if expired(self._decode(value))]:
-            del self._entries[key]
+    def forget(self) -> None:
+        """Let go of what has expired; some of it with each call."""
+        if self._expiry is not None:
+            for key in self._expiry.ended(self._clock()):
+                self._entries.pop(key, None)
+
+    def _end_of(self, key: str) -> datetime | None:
+        value = self.get(key)
+        return self._ends(value) if self._ends is not None and value is not None else None
 
     async def _follow(self) -> None:
         start = (
@@ -269,10 +281,9 @@ class Mirror(Generic[V]):
         self._notice_warm()
 
     async def _watch_over(self) -> None:
-        for second in itertools.count(1):
+        while True:
             await asyncio.sleep(1.0)
-            if self._expired is not None and second % _SWEEP == 0:
-                self._forget(self._expired)
+            self.forget()
             if self._puller is None or not self._js.client.is_connected:
                 continue
             try:

@@ -66,7 +66,7 @@ class Reach:
         self._ttl = settings.ttl
         self._clock = clock
         self._bucket = Bucket(js, prefix + topology.REACH)
-        self.mirror: Mirror[Lesson] = Mirror(js, self._bucket, _decode, lambda lesson: lesson.until <= clock())
+        self.mirror: Mirror[Lesson] = Mirror(js, self._bucket, _decode, lambda lesson: lesson.until, clock=clock)
 
     def known(self, recipient: Recipient) -> dict[ChannelName, Lesson]:
         """The channels on which this recipient cannot be reached, as far as this process knows."""

@@ -37,7 +37,7 @@ class Sessions:
         self._clock = clock
         self._length = timedelta(hours=settings.hours) - timedelta(seconds=settings.margin)
         self._bucket = Bucket(js, prefix + topology.SESSIONS)
-        self.mirror: Mirror[datetime] = Mirror(js, self._bucket, _decode_session, lambda end: end <= clock())
+        self.mirror: Mirror[datetime] = Mirror(js, self._bucket, _decode_session, lambda end: end, clock=clock)
 
     def ends(self, sender: str, recipient: Recipient) -> datetime | None:
         """When the open session ends, margin taken off; None when none is open."""

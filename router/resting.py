@@ -41,7 +41,7 @@ class Rests:
     def __init__(self, js: JetStream, bucket: str, clock: Clock) -> None:
         self._clock = clock
         self._bucket = Bucket(js, bucket)
-        self.mirror: Mirror[Rest] = Mirror(js, self._bucket, _decode, lambda rest: rest.until <= clock(), below=_REST)
+        self.mirror: Mirror[Rest] = Mirror(js, self._bucket, _decode, lambda rest: rest.until, _REST, clock)
 
     def left(self, sender: str) -> float:
         """Seconds for which this sender must be silent yet."""

@@ -53,7 +53,7 @@ class Stickiness:
         self._length = timedelta(seconds=settings.ttl)
         self._clock = clock
         self._bucket = Bucket(js, prefix + topology.LAST_SENDERS)
-        self.mirror: Mirror[Kept] = Mirror(js, self._bucket, _decode, lambda kept: kept.until <= clock())
+        self.mirror: Mirror[Kept] = Mirror(js, self._bucket, _decode, lambda kept: kept.until, clock=clock)
 
     def known(self, recipient: Recipient) -> dict[ChannelName, str]:
         """Channel -> the sender of the last message, where it makes a difference."""
