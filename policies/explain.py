@@ -37,7 +37,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 def _row(
     outcome: str, reason: Reason, *, until: str | None = None, plan: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    return {"outcome": outcome, "reason": reason.value, "until": until, "plan": plan or []}
+    return {"outcome": outcome, "reason": str(reason), "until": until, "plan": plan or []}
 
 
 def zones_in_words(zones: Sequence[str]) -> str:

@@ -92,19 +92,22 @@ class Step:
 
     def as_dict(self) -> dict[str, Any]:
         """The step as events show it; empty members are left out."""
-        row = {
-            "channel": self.channel,
-            "form": self.form.value,
-            "sender": self.sender,
-            "content_sid": self.content_sid,
-            "language": self.language,
-            "text": self.text,
-            "because": self.because,
-            "silence": self.silence,
-            "on": list(self.on or ()),
-            "rescue": self.rescue,
-        }
-        return {key: value for key, value in row.items() if value}
+        row: dict[str, Any] = {"channel": self.channel, "form": str(self.form), "sender": self.sender}
+        if self.content_sid:
+            row["content_sid"] = self.content_sid
+        if self.language:
+            row["language"] = self.language
+        if self.text:
+            row["text"] = self.text
+        if self.because:
+            row["because"] = self.because
+        if self.silence:
+            row["silence"] = self.silence
+        if self.on:
+            row["on"] = list(self.on)
+        if self.rescue:
+            row["rescue"] = True
+        return row
 
 
 @value(frozen=True, slots=True)

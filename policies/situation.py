@@ -112,7 +112,7 @@ def stopping_scope(scopes: Iterable[str], category: str) -> str | None:
 def rfc3339(moment: datetime) -> str:
     """A moment as events write it, to the microsecond."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.isoformat().removesuffix("+00:00") + "Z"
+    return f"{utc.isoformat()[:-6]}Z"  # all but "+00:00"
 
 
 def _size(value: object) -> list[int]:

@@ -88,7 +88,7 @@ def resolve(option: Option, fits: tuple[Fit, ...], situation: Situation) -> Step
         return Obstacle(Reason.PAUSED, pause.because, again)
     if not situation.stops and situation.permits is None:
         return step
-    return _with_consent(option, fits, situation, candidates)
+    return _with_consent(option, fits, situation, candidates, step)
 
 
 def _nobody_serves(option: Option, situation: Situation, row: Row) -> Obstacle:
@@ -121,14 +121,16 @@ def _unreachable(option: Option, situation: Situation) -> Obstacle | None:
 
 
 def _with_consent(
-    option: Option, fits: tuple[Fit, ...], situation: Situation, candidates: tuple[Candidate, ...]
+    option: Option, fits: tuple[Fit, ...], situation: Situation, candidates: tuple[Candidate, ...], step: Step
 ) -> Step | Obstacle:
     """The step again, from those senders that the recipient's opt-outs and opt-ins leave."""
     refusals = [situation.forbidden(sender.scopes) for sender in candidates]
-    left = tuple(sender for sender, refusal in zip(candidates, refusals, strict=True) if refusal is None)
-    step = _fit(option, fits, situation, left) if left else None
-    if isinstance(step, Step):
+    if not any(refusals):
         return step
+    left = tuple([sender for sender, refusal in zip(candidates, refusals, strict=True) if refusal is None])
+    again = _fit(option, fits, situation, left) if left else None
+    if isinstance(again, Step):
+        return again
     if Reason.OPTED_OUT in refusals:
         return Obstacle(Reason.OPTED_OUT, f"the recipient opted out of {_what(option, situation)}")
     return Obstacle(Reason.NO_CONSENT, f"no opt-in on record covers {option.channel}")
