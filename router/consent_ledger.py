@@ -8,12 +8,15 @@ made at the same moment the opt-out holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from channels.model import Recipient
+from channels.values import value
 from router import topology
 from router.buckets import Bucket, Mirror
 from router.clock import Clock, rfc3339, utc_now
@@ -28,7 +31,7 @@ _HISTORY = 100
 _PAGE, _PAGE_BYTES = 250, 400_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ConsentEntry:
     """One statement of a recipient about one scope."""
 
@@ -75,9 +78,11 @@ class ConsentEntry:
         return replace(self, at=at, recorded_at=None) == replace(other, recorded_at=None)
 
 
-def _entry(row: Mapping[str, Any]) -> ConsentEntry:
-    times = {name: datetime.fromisoformat(row[name]) for name in ("at", "recorded_at") if row.get(name)}
-    return ConsentEntry(**{**row, **times})
+def _entry(row: dict[str, Any]) -> ConsentEntry:
+    row["at"] = datetime.fromisoformat(row["at"])
+    if row.get("recorded_at"):
+        row["recorded_at"] = datetime.fromisoformat(row["recorded_at"])
+    return ConsentEntry(**row)
 
 
 def _as_stored(entry: ConsentEntry) -> ConsentEntry:
@@ -202,7 +207,7 @@ class Consent:
 
 
 def _decode(value: bytes) -> tuple[ConsentEntry, ...]:
-    return tuple(_entry(row) for row in json.loads(value))
+    return tuple([_entry(row) for row in orjson.loads(value)])
 
 
 def _encoded(history: Iterable[ConsentEntry]) -> bytes:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+import orjson
+
 from channels.address import zones_of
 from channels.model import WHATSAPP as WHATSAPP_CHANNEL
 from channels.model import ChannelName, Recipient, Sender, SenderKind
@@ -89,7 +91,7 @@ class Sessions:
 
 
 def _decode_session(value: bytes) -> datetime:
-    return datetime.fromisoformat(json.loads(value)["expires_at"])
+    return datetime.fromisoformat(orjson.loads(value)["expires_at"])
 
 
 class Recipients:
