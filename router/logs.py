@@ -15,7 +15,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus
@@ -23,6 +23,8 @@ from urllib.parse import quote, quote_plus
 import structlog
 from pydantic_core import to_json
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from router.clock import to_the_second, utc_now
 
 HIDDEN = "***"
 
@@ -297,7 +299,8 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """When: ISO 8601 in UTC."""
-    event["timestamp"] = f"{datetime.now(UTC).isoformat()[:-6]}Z"
+    now = utc_now()
+    event["timestamp"] = f"{to_the_second(now)}.{now.microsecond:06d}Z"
     return event
 
 

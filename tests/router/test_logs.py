@@ -263,9 +263,3 @@ def test_of_harmless_words_no_more_are_remembered_than_a_system_has_names() -> N
         redactor(None, "info", {"event": f"event-{number}", "why": "long " * 20, "status": f"word-{number}"})
     assert len(redactor._harmless_words) <= 1024
     assert all(len(word) <= 40 for word in redactor._harmless_words)
-
-
-def test_the_time_is_written_as_structlog_writes_it() -> None:
-    theirs = structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "info", {})["timestamp"]
-    ours = line({})["timestamp"]
-    assert (len(ours), ours[:13], ours[-1]) == (len(theirs), theirs[:13], theirs[-1])
