@@ -265,7 +265,9 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
 
 def quoted(text: str) -> str:
     """Like `quote_plus`, and twice as fast where the text is ASCII."""
-    return text.translate(_QUOTED) if text.isascii() else quote_plus(text)
+    if not text.isascii():
+        return quote_plus(text)
+    return text if text.isalnum() else text.translate(_QUOTED)
 
 
 def encode_form(fields: Mapping[str, object]) -> bytes:

@@ -256,7 +256,9 @@ class Attempts:
             if not advances(attempt.status, moved.status):
                 log.debug("attempt.overtaken", **_keys(item), status=moved.status)
                 return
-            snapshot = replace(story.snapshot.with_attempt(moved), closed=story.snapshot.closed or happening.final)
+            snapshot = story.snapshot.with_attempt(moved)
+            if happening.final and not snapshot.closed:
+                snapshot = replace(snapshot, closed=True)
             if attempt.status is DeliveryStatus.UNKNOWN and moved.provider_message_id is not None:
                 await self._until_stored(partial(self._reveal, item, moved.provider_message_id))
             try:

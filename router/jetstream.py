@@ -25,7 +25,7 @@ from nats.errors import Error as NatsError
 
 from channels.values import value
 from router.metrics import STORE_FAILURES
-from router.natswire import Wire, read_headers, subscribe
+from router.natswire import TooManyBytesError, Wire, read_headers, subscribe
 from router.tasks import keep_running
 
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
@@ -254,11 +254,10 @@ class JetStream:
         """
         if not self.client.is_connected:
             raise StoreUnavailableError("not connected to NATS")
-        if (size := len(body) + _size_of(headers)) > self.client.max_payload:
-            # The server closes the connection of whoever sends more, and nats-py never opens it again.
-            raise TooLargeForStoreError(f"{size} bytes are more than NATS takes in one message")
         try:
             await self._wire.publish(subject, reply, headers, body)
+        except TooManyBytesError as exc:
+            raise TooLargeForStoreError(str(exc)) from None
         except (NatsError, OSError) as exc:
             raise StoreUnavailableError(f"could not send to NATS: {type(exc).__name__}") from exc
 
@@ -343,11 +342,6 @@ class _Batch:
 
 
 _Waiting = _Single | _Batch
-
-
-def _size_of(headers: Mapping[str, str] | None) -> int:
-    """Bytes of the header block, which the server counts as payload."""
-    return 14 + 4 * len(headers) + len("".join([*headers, *headers.values()]).encode()) if headers else 0
 
 
 def _status(reply: Msg) -> str | None:

@@ -40,6 +40,13 @@ _plain_names: set[str] = set()
 _MOST_NAMES = 256
 
 
+class TooManyBytesError(Exception):
+    """The server closes the connection of whoever sends so much in one message, and nats-py never opens it again."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size} bytes are more than NATS takes in one message")
+
+
 class Wire:
     """Puts messages into the connection's buffer."""
 
@@ -48,9 +55,12 @@ class Wire:
         self.direct = all(hasattr(client, name) for name in ("_send_command", "_flush_pending", "_flush_queue"))
 
     async def publish(self, subject: str, reply: str, headers: Mapping[str, str] | None, body: bytes) -> None:
-        """Like nats-py's."""
+        """Like nats-py's. Raises `TooManyBytesError` where it would be more than the server takes."""
         client = self._client
         block = header_block(headers) if headers else b""
+        size = len(body) + (size_of(headers) if block is None else len(block))
+        if size > client.max_payload:
+            raise TooManyBytesError(size)
         plain = block is not None and is_plain(subject) and is_plain(reply)
         if block is None or not (plain and self.direct and client.is_connected):
             await client.publish(subject, body, reply=reply, headers=dict(headers) if headers else None)
@@ -168,6 +178,11 @@ def header_block(headers: Mapping[str, str]) -> bytes | None:
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         return None
     return f"{_FIRST_LINE}{lines}\r\n".encode()
+
+
+def size_of(headers: Mapping[str, str] | None) -> int:
+    """Bytes of a block that nats-py encodes, which the server counts as payload."""
+    return 14 + 4 * len(headers) + len("".join([*headers, *headers.values()]).encode()) if headers else 0
 
 
 def read_headers(block: bytes) -> dict[str, str]:

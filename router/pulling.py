@@ -204,14 +204,9 @@ def place_of(msg: Msg) -> Place:
     more tokens stand after the second, and a random one at the end.
     """
     tokens = msg.reply.split(".")
-    shift = 0 if len(tokens) == 9 else 2
-    return Place(
-        sequence=int(tokens[5 + shift]),
-        deliveries=int(tokens[4 + shift]),
-        pending=int(tokens[8 + shift]),
-        stored_at=int(tokens[7 + shift]) / 1e9,
-        nth=int(tokens[6 + shift]),
-    )
+    first = 4 if len(tokens) == 9 else 6
+    deliveries, sequence, nth, stored_at, pending = map(int, tokens[first : first + 5])
+    return Place(sequence, deliveries, pending, stored_at / 1e9, nth)
 
 
 async def acknowledge(js: JetStream, msg: Msg) -> None:

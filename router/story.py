@@ -159,13 +159,11 @@ class Snapshot:
 
     def marking(self, attempt: Attempt, counted: int = 0) -> Snapshot:
         """With this attempt as it is, and so many events more."""
-        before = tuple([each for each in self.attempts if each.number < attempt.number])
-        after = tuple([each for each in self.attempts if each.number > attempt.number])
         return Snapshot(
             self.fingerprint,
             self.notification_sequence,
             self.plan,
-            (*before, attempt, *after),
+            self._attempts_with(attempt),
             self.closed,
             self.events + counted,
             self.until,
@@ -173,6 +171,12 @@ class Snapshot:
             self.published,
             self.expires_at,
         )
+
+    def _attempts_with(self, attempt: Attempt) -> tuple[Attempt, ...]:
+        if attempt.number > self.last_number:
+            return (*self.attempts, attempt)
+        before = [each for each in self.attempts if each.number < attempt.number]
+        return (*before, attempt, *[each for each in self.attempts if each.number > attempt.number])
 
     def wakes_after(self, now: datetime) -> bool:
         """Whether it is deferred and its time has not come."""

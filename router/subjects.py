@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from channels.model import Lane
 from channels.values import value
@@ -35,6 +36,7 @@ class Origin:
     source: str
 
 
+@lru_cache(maxsize=1024)  # each publisher uses a few
 def read_notification(subject: str) -> Origin:
     """`notifications.<lane>.<source>`."""
     tokens = subject.split(".")
