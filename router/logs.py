@@ -253,11 +253,32 @@ def configure(
     structlog.configure(
         processors=[*chain, render],
         # A level that is off costs a call that returns at once.
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
     _route_libraries(stream, chain, render, _library_level(level))
+
+
+def _logger(level: Level) -> type[Any]:
+    """Structlog's own, with a shorter way for the lines that a router writes for each notification."""
+    filtering: type[Any] = structlog.make_filtering_bound_logger(_LEVELS[level])
+    if _LEVELS[level] > logging.INFO:
+        return filtering
+
+    class Logger(filtering):  # type: ignore[misc] # made above
+        def info(self, event: str, *args: Any, **keys: Any) -> Any:
+            if args:
+                return super().info(event, *args, **keys)
+            line: Any = {**self._context, **keys, "event": event}
+            try:
+                for processor in self._processors:
+                    line = processor(self._logger, "info", line)
+            except structlog.DropEvent:
+                return None
+            return self._logger.info(line)
+
+    return Logger
 
 
 def _library_level(level: Level) -> int:

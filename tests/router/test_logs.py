@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -263,3 +264,25 @@ def test_of_harmless_words_no_more_are_remembered_than_a_system_has_names() -> N
         redactor(None, "info", {"event": f"event-{number}", "why": "long " * 20, "status": f"word-{number}"})
     assert len(redactor._harmless_words) <= 1024
     assert all(len(word) <= 40 for word in redactor._harmless_words)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_the_short_way_of_info_writes_what_the_long_way_of_the_other_levels_writes(form: Format) -> None:
+    stream = io.StringIO()
+    logs.configure(form, "info", stream)
+    log = structlog.get_logger().bind(instance="a1", why="bound")
+    keys: dict[str, Any] = {"why": "given", "status": "accepted", "seconds": 0.25, "body": "hello"}
+    log.info("attempt.done", **keys)
+    log.warning("attempt.done", **keys)
+    log.info("attempt %s of %d", "done", 2, status="accepted")
+    log.warning("attempt %s of %d", "done", 2, status="accepted")
+    said = [re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|info *|warning *", "", each) for each in stream.getvalue().splitlines()]
+    assert len(said) == 4
+    assert said[0::2] == said[1::2]
+
+
+def test_info_is_dropped_where_a_processor_drops_it() -> None:
+    logs.configure("json", "info", io.StringIO())
+    with structlog.testing.capture_logs() as lines:
+        structlog.get_logger().info("attempt.done", attempt=1)
+    assert lines == [{"event": "attempt.done", "attempt": 1, "log_level": "info"}]
