@@ -63,7 +63,7 @@ class StartError(Exception):
 
 
 #: Notifications of each lane under way at a time: few of those that can wait, so that the others soon have their turn.
-_INTAKE = {Lane.URGENT: 256, Lane.NORMAL: 256, Lane.BULK: 64}
+INTAKE = {Lane.URGENT: 160, Lane.NORMAL: 160, Lane.BULK: 64}
 
 
 class Router:
@@ -140,7 +140,7 @@ class Router:
             app = parts.webhooks(lambda: self.health.draining)
             self.webhook_url = (await self._listen(app, sockets["webhooks"])).url
         if "intake" in self._roles:
-            for lane, concurrency in _INTAKE.items():
+            for lane, concurrency in INTAKE.items():
                 await self._work(parts, topology.intake(lane), parts.intake.on_message, concurrency, topology.INTAKE)
             await parts.strays.start()
             self._pauses.append(parts.strays.pause)

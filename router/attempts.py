@@ -88,12 +88,19 @@ class Attempts:
         Raises `LaterError` when another process is at it, and `StoreUnavailableError` when it could not be claimed.
         """
         reached(CrashPoint.DISPATCH_TAKEN)
+        if item.claimed:
+            await self._look_at(item)
+            return None
         if not self.recipients.consent.mirror.is_current:
             await self.recipients.consent.refresh(item.notification.recipient())
         if happening := self._no_longer_wanted(item):
             await self._close(item, happening)
             return None
-        if await self.holding.holds(item):
+        try:
+            if await self.holding.holds(item):
+                return None
+        except ConflictError:
+            await self._look_at(item)
             return None
         await self.silence.expect(item.source, item.notification_id, item.snapshot, item.step)
         claim = await self._claim(item)
@@ -191,6 +198,9 @@ class Attempts:
                 await self._resume(item, story)
                 return None
             item = item.on(story)
+
+    async def _look_at(self, item: OutboxItem) -> None:
+        await self._resume(item, await self.ledger.read(item.source, item.notification_id))
 
     async def _resume(self, item: OutboxItem, story: Story) -> None:
         """The attempt is in the log already: act on what stands there."""

@@ -16,8 +16,8 @@ class CrashPoint(StrEnum):
     INTAKE_RECEIVED = "intake.received"  #: the decision is not in the log
     INTAKE_COUNTED = "intake.counted"  #: counted under the policy's caps; the decision is not in the log
     INTAKE_APPENDED = "intake.appended"  #: decided; not in the outbox, or not scheduled
-    INTAKE_HANDED_OVER = "intake.handed_over"  #: in the outbox; not acknowledged
-    DISPATCH_TAKEN = "dispatch.taken"  #: taken from the outbox; not claimed
+    INTAKE_HANDED_OVER = "intake.handed_over"  #: in the outbox, or sent at once; not acknowledged
+    DISPATCH_TAKEN = "dispatch.taken"  #: taken from the outbox, or to be sent at once; not claimed
     DISPATCH_CLAIMED = "dispatch.claimed"  #: claimed; the request has not left
     DISPATCH_ANSWERED = "dispatch.answered"  #: the provider answered; not recorded
     DISPATCH_RECORDED = "dispatch.recorded"  #: recorded; not acknowledged

@@ -6,16 +6,23 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from channels.model import Sender
+from channels.model import Lane, Sender
 from router.attempts import Attempts
 from router.budget import Budget
 from router.clock import utc_now
 from router.jetstream import JetStream
 from router.leases import Leases, Presence
+from router.outbox import OutboxItem
 from router.resting import Rests
-from router.sending import SenderQueue
+from router.sending import SenderQueue, acquired
 from router.settings import DispatchSettings
 from router.workers import Settler
+
+#: Notifications of each lane that may be sent from within intake at a time. Fewer than intake takes of it, so that a
+#: provider that does not answer leaves it room for everybody else.
+AT_ONCE = {Lane.URGENT: 96, Lane.NORMAL: 96, Lane.BULK: 32}
+#: Seconds for which one waits for its place among these. In a process that is busy and not held up they come sooner.
+_PATIENCE = 0.1
 
 
 @dataclass
@@ -33,6 +40,9 @@ class Dispatch:
     rests: Rests
     queues: dict[str, SenderQueue] = field(default_factory=dict)
     _leases: Leases | None = None
+    _places: Mapping[str, asyncio.Semaphore] = field(
+        default_factory=lambda: {lane.value: asyncio.Semaphore(places) for lane, places in AT_ONCE.items()}
+    )
 
     async def start(self) -> None:
         """Compete for senders."""
@@ -47,6 +57,23 @@ class Dispatch:
             lost=self._lost,
         )
         await self._leases.start()
+
+    async def at_once(self, item: OutboxItem) -> bool:
+        """Make this attempt now, without the outbox, where its sender is paced here and nothing waits for it.
+
+        False: it has to be put into the outbox. Raises what `Attempts.make` raises. Until it returns, the caller must
+        not let go of the notification: nobody else would know that its attempt has begun.
+        """
+        queue = self.queues.get(item.chosen.sender)
+        if queue is None:
+            return False
+        places = self._places[item.lane]
+        if not await acquired(places, _PATIENCE):
+            return False
+        try:
+            return await queue.at_once(item, _PATIENCE)
+        finally:
+            places.release()
 
     async def pause(self) -> None:
         """Begin no new attempt, and take no more senders."""

@@ -63,7 +63,10 @@ class Holding:
     clock: Clock
 
     async def holds(self, item: OutboxItem) -> bool:
-        """Whether something keeps this attempt from being made. Then it is seen to, and may be acknowledged."""
+        """Whether something keeps this attempt from being made. Then it is seen to, and may be acknowledged.
+
+        Raises `ConflictError` where the story has gone on without it: what stands there has to be looked at first.
+        """
         policy = self.policy()
         if not policy.late:
             return False
@@ -89,7 +92,7 @@ class Holding:
             await self._hold(replace(item, step=step), policy, _paused(item, pause, now + _AT_ONCE))
 
     async def _hold(self, item: OutboxItem, policy: Policy, halt: Halt) -> None:
-        """End its story, or let it wait; nothing where the story has gone on without this attempt."""
+        """End its story, or let it wait."""
         while True:
             happening = self._happening(item, policy, halt)
             snapshot = replace(item.snapshot, events=item.snapshot.events + 1, closed=happening.final)
@@ -103,8 +106,7 @@ class Holding:
             except ConflictError:
                 story = await self.ledger.read(item.source, item.notification_id)
                 if not item.is_next_of(story):
-                    await self.resume(item, story)
-                    return
+                    raise
                 item = item.on(story)
                 continue
             log.info("attempt.held", status=happening.status, rule=halt.rule, because=halt.because, **_keys(item))

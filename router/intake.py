@@ -1,12 +1,13 @@
-"""Intake: read a notification, decide, append the decision to the log, hand the routed message to its sender's outbox.
+"""Intake: read a notification, decide, append the decision to the log, hand the routed message to its sender.
 
-Nothing here waits for a provider. Every step may be repeated after a crash: the first event of a notification is
-appended by compare-and-set, so whoever comes second finds the story begun and only completes what is missing.
+Where the sender is paced in this process and nothing waits for it, the message is sent at once; otherwise it goes into
+the sender's outbox. Every step may be repeated after a crash: the first event of a notification is appended by
+compare-and-set, so whoever comes second finds the story begun and only completes what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -16,6 +17,7 @@ from nats.aio.msg import Msg
 
 from channels.model import NO_CHANNEL, ChannelName, Lane
 from channels.reasons import Reason
+from channels.status import DeliveryStatus
 from channels.values import value
 from policies.engine import Policy, decide
 from policies.explain import decision_as_dict
@@ -44,6 +46,9 @@ _REMEMBERED = 50_000  #: ids
 _FOR_ATTEMPTS = 86_400.0
 #: Bytes that headers may add to a notification on its way, the story of many attempts included.
 HEADROOM = 32 * 1024
+
+#: Makes an attempt now, if it can be made now. False: it has to wait in the outbox.
+AtOnce = Callable[[OutboxItem], Awaitable[bool]]
 
 
 @value(frozen=True, slots=True)
@@ -103,11 +108,13 @@ class Intake:
         clock: Clock,
         max_body: int,
         kept: float = 30 * 86_400.0,
+        at_once: AtOnce | None = None,
     ) -> None:
         self._max_body = max_body  #: bytes of a notification
         self._kept = kept  #: seconds for which the streams keep a notification and its story
         self._ledger = ledger
         self._outbox = outbox
+        self._at_once = at_once  #: None: all of it waits in the outbox
         self._timers = timers
         self._dead_letters = dead_letters
         self._recipients = recipients
@@ -211,12 +218,22 @@ class Intake:
             await self._refuse_reuse(incoming, story)
         elif story.snapshot.closed or story.snapshot.attempts:
             log.debug("intake.duplicate", **incoming.keys)
+            await self._see_to_its_outcome(incoming, story)
         elif story.snapshot.plan:
             await self._hand_over(incoming, story)
         elif story.snapshot.wakes_after(self._clock()):
             await self._wait(incoming, story.snapshot)
         else:
             await self._decide_again(incoming, story)
+
+    async def _see_to_its_outcome(self, incoming: _Incoming, story: Story) -> None:
+        """An attempt under way may have been made at once, by a process that died: this was its only trace but the log.
+
+        Dispatch knows how to find out; where its owner lives it only looks again later.
+        """
+        latest = story.snapshot.latest
+        if latest is not None and latest.status is DeliveryStatus.SENDING and not story.snapshot.closed:
+            await self._outbox.put(self._item(incoming, story, latest.step, latest.number))
 
     async def _decide_again(self, incoming: _Incoming, story: Story) -> None:
         try:
@@ -242,7 +259,7 @@ class Intake:
         )
         log.debug("intake.trace", **incoming.keys, decision=happening.decision)
         if snapshot.plan:
-            await self._hand_over(incoming, story)
+            await self._hand_over(incoming, story, first=not incoming.received.redelivered)
         elif snapshot.until is not None:
             await self._wait(incoming, snapshot)
 
@@ -289,20 +306,25 @@ class Intake:
         )
         return happening, snapshot
 
-    async def _hand_over(self, incoming: _Incoming, story: Story) -> None:
-        item = OutboxItem(
+    async def _hand_over(self, incoming: _Incoming, story: Story, *, first: bool = False) -> None:
+        """`first`: it comes from its stream for the first time, which delivers it once more if this process dies."""
+        item = self._item(incoming, story, step=0, attempt=1)
+        if not (first and self._at_once and await self._at_once(item)):
+            await self._outbox.put(item)
+        reached(CrashPoint.INTAKE_HANDED_OVER)
+
+    def _item(self, incoming: _Incoming, story: Story, step: int, attempt: int) -> OutboxItem:
+        return OutboxItem(
             source=story.source,
             notification_id=story.notification_id,
             lane=incoming.origin.lane,
             body=incoming.received.body,
             snapshot=story.snapshot,
             revision=story.sequence,
-            step=0,
-            attempt=1,
+            step=step,
+            attempt=attempt,
             traceparent=incoming.traceparent,
-        )
-        await self._outbox.put(item)
-        reached(CrashPoint.INTAKE_HANDED_OVER)
+        ).knowing(incoming.notification, incoming.about)
 
     async def _wait(self, incoming: _Incoming, snapshot: Snapshot) -> None:
         assert snapshot.until is not None

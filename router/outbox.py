@@ -49,10 +49,20 @@ class OutboxItem:
     attempt: int  #: from 1
     traceparent: str | None = None
 
+    def knowing(self, notification: Notification, about: About) -> OutboxItem:
+        """The same, by whoever has read its body already."""
+        self.__dict__.update(notification=notification, about=about)
+        return self
+
     @cached_property
     def notification(self) -> Notification:
         """The notification; it was checked when it came in."""
         return parse_notification(self.body)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether it was begun already when it was put here: it is not to be made, its outcome is to be found out."""
+        return self.snapshot.attempt(self.attempt) is not None
 
     @property
     def chosen(self) -> Step:

@@ -1,4 +1,8 @@
-"""The paced queue of one sender: takes from its lanes exactly what it may send, and no sooner."""
+"""The paced queue of one sender: takes from its lanes exactly what it may send, and no sooner.
+
+What intake has just routed does not have to go through the lanes where nothing waits in them: `at_once` makes its
+attempt under the same pace, slots and breaker. Whoever calls it holds the notification until it returns.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +74,9 @@ class SenderQueue:
         self._arrived = asyncio.Event()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._sending: dict[asyncio.Task[None], Msg] = {}
+        self._passing = 0  #: attempts under way that are made at once
+        self._passed = asyncio.Event()  #: one of them has ended
+        self._open = False  #: attempts may begin
         self._pullers = {lane: self._puller(lane) for lane in Lane}
         self._beginning: list[asyncio.Task[None]] = []  #: what begins attempts
         self._keeping: list[asyncio.Task[None]] = []  #: what goes on until the last of them has ended
@@ -78,6 +85,7 @@ class SenderQueue:
         """Begin to send."""
         for puller in self._pullers.values():
             await puller.start()
+        self._open = True
         self._beginning = [
             keep_running(f"send-{self._sender.name}", self._run),
             keep_running(f"detour-{self._sender.name}", self._keep_detouring),
@@ -88,6 +96,7 @@ class SenderQueue:
 
     async def pause(self) -> None:
         """Take nothing new and begin nothing new."""
+        self._open = False
         for puller in self._pullers.values():
             await puller.stop()
         for task in self._beginning:
@@ -99,8 +108,11 @@ class SenderQueue:
         for lane in self._waiting.values():
             while lane:
                 await self._settler.give_back(lane.popleft(), 0.0)
-        if self._sending:
-            await asyncio.wait(list(self._sending), timeout=within)
+        try:
+            async with asyncio.timeout(within):
+                await self._ended_all()
+        except TimeoutError:
+            log.warning("sender.still_sending", sender=self._sender.name, in_flight=self.in_flight)
         for task in self._keeping:
             task.cancel()
         if self._budget:
@@ -117,7 +129,7 @@ class SenderQueue:
     @property
     def in_flight(self) -> int:
         """Attempts under way."""
-        return len(self._sending)
+        return len(self._sending) + self._passing
 
     @property
     def breaker(self) -> BreakerState:
@@ -144,6 +156,39 @@ class SenderQueue:
             "rests": round(self.rests_for, 1),
             "left_today": dict(self.left_today),
         }
+
+    async def at_once(self, item: OutboxItem, patience: float) -> bool:
+        """Make this attempt now. False: it is somebody else's turn, and the item has to wait for its own.
+
+        `patience`: seconds to wait for one of those under way to end. Raises what `Attempts.make` raises.
+        """
+        busy = self._slots.locked()
+        if not (self._takes(item) and await acquired(self._slots, patience)):
+            return False
+        self._passing += 1
+        try:
+            if busy and not self._takes(item):  # things have changed meanwhile
+                return False
+            self._charge(item)
+            await self._send(item)
+        finally:
+            self._passing -= 1
+            self._passed.set()
+            self._slots.release()
+        return True
+
+    def _takes(self, item: OutboxItem) -> bool:
+        """Whether this message may go before any other: nothing waits, and neither pace nor provider wants a pause."""
+        if not self._open or self._breaker.state is not BreakerState.CLOSED or any(self._waiting.values()):
+            return False
+        return self._wait() <= 0 and (self._budget is None or self._budget.allows(Lane(item.lane), amounts_of(item)))
+
+    async def _ended_all(self) -> None:
+        if self._sending:
+            await asyncio.wait(list(self._sending))
+        while self._passing:
+            self._passed.clear()
+            await self._passed.wait()
 
     def _puller(self, lane: Lane) -> Puller:
         waiting = self._waiting[lane]
@@ -215,15 +260,23 @@ class SenderQueue:
         return self._waiting[lane].popleft()
 
     def _begin(self, msg: Msg) -> None:
+        item = _readable(msg)
+        self._charge(item)
+
+        async def send(msg: Msg) -> None:
+            # Reading what is not readable once more says what is wrong with it, and gives it to a person.
+            await self._send(item or self._read(msg))
+
+        task = asyncio.create_task(self._settler.handle(send, msg))
+        self._sending[task] = msg
+        task.add_done_callback(self._ended)
+
+    def _charge(self, item: OutboxItem | None) -> None:
         """Paid for before anything else is taken, so that a burst of tasks cannot run ahead of the rate."""
         self._breaker.sending()
-        item = _readable(msg)
         self._pacer.charge(cost_of(item) if item else 1, self._clock())
         if self._budget:
             self._budget.charge(amounts_of(item))
-        task = asyncio.create_task(self._settler.handle(partial(self._send, item), msg))
-        self._sending[task] = msg
-        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.pop(task, None)
@@ -258,10 +311,16 @@ class SenderQueue:
         self._sending[task] = msg
         task.add_done_callback(self._sending.pop)
 
-    async def _send(self, item: OutboxItem | None, msg: Msg) -> None:
+    def _read(self, msg: Msg) -> OutboxItem:
         try:
-            # Reading what is not readable once more says what is wrong with it, and gives it to a person.
-            outcome = await self._attempts.make(item or item_of(msg))
+            return item_of(msg)
+        except BaseException:
+            self._breaker.not_sent()
+            raise
+
+    async def _send(self, item: OutboxItem) -> None:
+        try:
+            outcome = await self._attempts.make(item)
         except BaseException:
             self._breaker.not_sent()
             raise
@@ -293,6 +352,17 @@ class SenderQueue:
             held = [*self._sending.values(), *(msg for waiting in self._waiting.values() for msg in waiting)]
             for msg in held:
                 await self._settler.still_working(msg)
+
+
+async def acquired(places: asyncio.Semaphore, patience: float) -> bool:
+    """Take one of these, after a wait of so many seconds at most; no timer is made where one is free."""
+    if not places.locked():
+        return await places.acquire()
+    try:
+        async with asyncio.timeout(patience):
+            return await places.acquire()
+    except TimeoutError:
+        return False
 
 
 def _readable(msg: Msg) -> OutboxItem | None:

@@ -169,6 +169,7 @@ class Parts:
         return self._traced(Intake, TracedIntake)(
             ledger=self.ledger,
             outbox=self.outbox,
+            at_once=self.dispatch.at_once,
             timers=self.timers,
             dead_letters=self.dead_letters,
             recipients=self.recipients,

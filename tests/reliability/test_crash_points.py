@@ -15,9 +15,13 @@ import pytest
 
 from channels.testing import until
 from channels.twilio.simulator import Faults, TwilioMessage
+from policies.pauses import Kind
 from router.app import Router
+from router.clock import utc_now
 from router.crashpoints import CrashPoint
+from router.jetstream import JetStream
 from router.settings import Settings
+from router.switches import Switch, Switches
 from tests.integration.harness import IN, US, WHATSAPP, Harness, router_settings
 from tests.reliability.doomed import ALL_ROLES, SETTINGS, TAKEN_OVER_WITHIN, DoomedRouter
 from tests.reliability.operators import ask
@@ -70,7 +74,12 @@ async def replay_a_held_one(harness: Harness, death: Death) -> None:
 async def leave_an_orphan(harness: Harness, death: Death) -> None:
     """Routed to a sender that nobody has any more when the next router starts."""
     gone = {"name": "gone", "kind": "10dlc", "channels": ["sms"], "from": "+15017122999", "countries": ["US"]}
-    given = router_settings(harness.server.url, harness.reserve_port(), **SETTINGS, senders=[gone])
+    await route_only(harness, death, senders=[gone])
+
+
+async def route_only(harness: Harness, death: Death, **sections: Any) -> None:
+    """By a router that sends nothing: whoever sends it takes it from the outbox."""
+    given = router_settings(harness.server.url, harness.reserve_port(), **SETTINGS, **sections)
     router = Router(Settings(**given), harness.environ, frozenset({"intake"}))
     await router.start()
     await harness.watch()
@@ -143,6 +152,14 @@ DEATHS = [
     Death(CrashPoint.DISPATCH_CLAIMED, NOT_FOUND[:2], NOT_FOUND),
     Death(CrashPoint.DISPATCH_ANSWERED, FOUND[:2], FOUND),
     Death(CrashPoint.DISPATCH_RECORDED, SENT_ONCE[:3], SENT_ONCE),
+    *(
+        Death(point, then, story, prepare=route_only, provoke=nothing, label="from the outbox")
+        for point, then, story in (
+            (CrashPoint.DISPATCH_CLAIMED, NOT_FOUND[:2], NOT_FOUND),
+            (CrashPoint.DISPATCH_ANSWERED, FOUND[:2], FOUND),
+            (CrashPoint.DISPATCH_RECORDED, SENT_ONCE[:3], SENT_ONCE),
+        )
+    ),
     Death(CrashPoint.TRACKING_READ, SENT_ONCE[:3], SENT_ONCE, provoke=publish_and_call_back),
     Death(CrashPoint.TRACKING_APPENDED, SENT_ONCE, SENT_ONCE, provoke=publish_and_call_back),
     Death(CrashPoint.FOLLOW_UP_TAKEN, TRIED_AGAIN[:3], TRIED_AGAIN, script=("throttle",)),
@@ -288,6 +305,28 @@ async def test_an_answer_that_died_with_its_router_is_found_in_the_providers_lis
     unknown = await harness.wait_for(ID, "unknown")
     assert (unknown.body["reason"], unknown.body["final"]) == ("crashed", False)
     assert (accepted.body["reason"], accepted.body["provider_message_id"]) == ("resolved_by_search", message.sid)
+    await harness.idle()
+    assert harness.statuses(ID) == ["routed", "sending", "unknown", "accepted"]
+    assert len(harness.sent) == 1
+
+
+async def test_an_attempt_that_was_begun_is_looked_after_although_its_channel_is_paused_now(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    harness = await stack.enter_async_context(Harness(faults=Faults(callbacks_lost=1)))
+    await route_only(harness, DEATHS[0])
+    doomed = await DoomedRouter.start(harness, tmp_path, CrashPoint.DISPATCH_ANSWERED)
+    stack.push_async_callback(doomed.close)
+    await doomed.died()
+    assert await _log(harness) == ["routed", "sending"]
+    js = JetStream(harness.client)
+    await js.start()
+    await Switches(js, "").throw(Switch(Kind.CHANNEL, "sms", utc_now()))
+    await js.stop()
+
+    await harness.start_router(**SETTINGS)
+
+    await harness.wait_for(ID, "accepted")
     await harness.idle()
     assert harness.statuses(ID) == ["routed", "sending", "unknown", "accepted"]
     assert len(harness.sent) == 1

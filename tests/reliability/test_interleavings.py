@@ -61,10 +61,10 @@ processes = st.integers(0, 1)
 class Interleavings(RuleBasedStateMachine):
     """The rules are what the world may do; what must hold is checked over the whole log at the end."""
 
-    @initialize(fates=st.lists(st.sampled_from(Fate), max_size=8), callbacks_come=st.booleans())
-    def start(self, fates: list[Fate], callbacks_come: bool) -> None:
+    @initialize(fates=st.lists(st.sampled_from(Fate), max_size=8), callbacks_come=st.booleans(), at_once=st.booleans())
+    def start(self, fates: list[Fate], callbacks_come: bool, at_once: bool) -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-        self.world = World(fates)
+        self.world = World(fates, at_once=at_once)
         self.sequences = {body["id"]: self.world.seed(json.dumps(body).encode()) for body in NOTIFICATIONS}
         self.others: list[int] = []  #: publications of other content under these ids
         self.endings: dict[ProviderMessageId, DeliveryStatus] = {}

@@ -12,7 +12,8 @@ import pytest
 
 from channels.twilio.simulator import Faults
 from router.app import Router
-from tests.integration.harness import US, Harness
+from router.settings import Settings
+from tests.integration.harness import US, Harness, router_settings
 from tests.reliability.asking import PATIENCE, answers, eventually, status_of, until_all_are_final
 from tests.reliability.doomed import SETTINGS
 
@@ -154,13 +155,20 @@ async def _change(harness: Harness, stream: str, changes: Mapping[str, Any]) -> 
 async def test_what_cannot_be_stored_waits_until_there_is_room(
     stack: AsyncExitStack, stream: str, meanwhile: list[str]
 ) -> None:
-    harness, _ = await _start(stack)
+    harness = await stack.enter_async_context(Harness())
+    # A router that can send has no need of the outbox.
+    given = router_settings(harness.server.url, harness.reserve_port(), **SETTINGS)
+    intake = Router(Settings(**given), harness.environ, frozenset({"intake"}))
+    await intake.start()
+    stack.push_async_callback(intake.stop)
+    await harness.watch()
     await _fill(harness, stream)
     await harness.publish("n-1")
     await eventually(_given_back(harness))
     assert harness.statuses("n-1") == meanwhile
 
     await _make_room(harness, stream)
+    await harness.start_router(**SETTINGS)
 
     async with asyncio.timeout(PATIENCE):
         await harness.wait_for("n-1", "delivered")

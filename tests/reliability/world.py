@@ -33,7 +33,7 @@ from router.jetstream import Stored
 from router.leases import Presence
 from router.ledger import Ledger
 from router.moves import Mover
-from router.outbox import Outbox
+from router.outbox import Outbox, OutboxItem
 from router.owners import Owners
 from router.providers import OpenChannels
 from router.reach import Reach
@@ -120,6 +120,7 @@ class Process:
 
     def __init__(self, world: World, instance: str) -> None:
         self.instance = instance
+        self._world = world
         self.tasks: set[asyncio.Task[None]] = set()
         store, clock = world.store, world.clock
         ledger, mover = Ledger(store, clock, instance), Mover(RetrySettings(), clock, lambda: 1.0)
@@ -146,6 +147,7 @@ class Process:
         self.intake = Intake(
             ledger=ledger,
             outbox=self.outbox,
+            at_once=self._at_once,
             timers=timers,
             dead_letters=dead_letters,
             recipients=recipients,
@@ -197,6 +199,11 @@ class Process:
         returns = Returns(caps, lambda: POLICY)
         self.replay = Replay(store, dead_letters, self.intake, self.follow_up, self.reconcile, self.stuck, returns)
 
+    async def _at_once(self, item: OutboxItem) -> bool:
+        if self._world.at_once:
+            await self.attempts.make(item)
+        return self._world.at_once
+
     def learn(self, statements: Iterable[Stored]) -> None:
         """What stands in the bucket of consent."""
         mirror = self.consent.mirror
@@ -207,8 +214,9 @@ class Process:
 class World:
     """Time, the store, the provider, two processes."""
 
-    def __init__(self, fates: Iterable[Fate] = ()) -> None:
+    def __init__(self, fates: Iterable[Fate] = (), *, at_once: bool = False) -> None:
         self.now = NOW
+        self.at_once = at_once  #: intake makes the first attempt itself; else it goes through the outbox
         self._fates = deque(fates)  #: of the first requests to send; every later one is taken
         self.loop = asyncio.new_event_loop()
         self.gates = Gates(self.clock)
