@@ -21,8 +21,8 @@ from router.workers import Settler
 #: Notifications of each lane that may be sent from within intake at a time. Fewer than intake takes of it, so that a
 #: provider that does not answer leaves it room for everybody else.
 AT_ONCE = {Lane.URGENT: 96, Lane.NORMAL: 96, Lane.BULK: 32}
-#: Seconds for which one waits for its place among these. In a process that is busy and not held up they come sooner.
-_PATIENCE = 0.1
+#: Seconds for which one waits for its place among these. A process that is busy but not held up has them sooner.
+_PATIENCE = 0.25
 
 
 @dataclass
