@@ -154,9 +154,9 @@ class JetStream:
         """The newest message whose subject matches the filter, in one round trip; None when there is none."""
         return await self._get(stream, {"last_by_subj": subject})
 
-    async def first(self, stream: str, subject: str) -> Stored | None:
-        """The oldest message whose subject matches the filter; None when there is none."""
-        return await self._get(stream, {"seq": 1, "next_by_subj": subject})
+    async def first(self, stream: str, subject: str, start: int = 1) -> Stored | None:
+        """The oldest message from sequence `start` on whose subject matches the filter; None when there is none."""
+        return await self._get(stream, {"seq": start, "next_by_subj": subject})
 
     async def last_of_each(self, stream: str, subject: str) -> list[Stored]:
         """The last message of every subject that matches the filter, in one round trip; with replicas, in two."""

@@ -1,116 +1,136 @@
 """What was published outside of the lanes: `notifications.slow.shop`, `notifications.normal`. It goes to a person.
 
-Each lane has a consumer of its own, and no filter says "everything else". So one more consumer looks at the subject of
-everything, in large batches: what belongs to a lane is passed over, the rest is read again and given to intake, which
-refuses it by name. One acknowledgement covers all before it.
+Each lane has a consumer of its own, and no filter says "everything else". So the subjects that the stream holds are
+looked at every other second: those that belong to no lane are few, mostly none. What stands at them is given to intake,
+which refuses it by name, each once: a router remembers how far it has come, and asks what others have kept already.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
 from typing import Any
 
 import structlog
-from nats.aio.msg import Msg
 
 from channels.reasons import Reason
-from router import subjects, topology
+from router import subjects
 from router.deadletters import DeadLetters
 from router.intake import Intake, Received
-from router.jetstream import JetStream, StoreError, TooLargeForStoreError
-from router.pulling import Puller, acknowledge
-from router.workers import Handler
+from router.jetstream import JetStream, Stored, StoreError, TooLargeForStoreError
+from router.seldom import Seldom
+from router.tasks import keep_running
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 1_000  #: messages asked for
-_HOLD = 1.0  #: seconds between tries while the store is away
-_COVERED = 500  #: messages that one acknowledgement covers at most
+_LOOK = 2.0  #: seconds between looks
+#: As many times as long as a look took nobody looks again: thousands of made-up subjects must not keep a router busy.
+_REST, _LONGEST = 20, 60.0
+_STAGE = "intake"
+_LANES = tuple(f"notifications.{lane}." for lane in subjects.LANES)
+_UNREADABLE = "\ufffd"  #: stands in the list of subjects for bytes that are no UTF-8
+
+
+def is_outside(subject: str) -> bool:
+    """Whether no lane's consumer reads it."""
+    return not subject.startswith(_LANES)
+
+
+def filter_of(subject: str) -> str:
+    """What finds the messages of a subject as the list of subjects has it. It may find others, too.
+
+    NATS stores what is published to `notifications.>`, and that as a filter finds everything.
+    """
+    return ".".join("*" if _UNREADABLE in token else token for token in subject.split("."))
 
 
 class Strays:
     """Finds what no lane's consumer reads."""
 
-    def __init__(self, js: JetStream, intake: Intake, dead_letters: DeadLetters, ack_wait: float) -> None:
+    def __init__(self, js: JetStream, intake: Intake, dead_letters: DeadLetters, every: float = _LOOK) -> None:
         self._js = js
         self._intake = intake
         self._dead_letters = dead_letters
-        self._refusing = 0  #: that are being refused now
-        self._passed = 0  #: since the last acknowledgement
-        self._tasks: set[asyncio.Task[None]] = set()
-        config = topology.straying(ack_wait)
-        self._puller: Puller = topology.puller(js, subjects.NOTIFICATIONS, config, self._take, lambda: _AT_ONCE)
+        self._every = every
+        self._next: dict[str, int] = {}  #: filter -> sequence from which nothing was looked at yet
+        self._stream = ("", 0)  #: when it was made, and its last sequence at the last look
+        self._seldom = Seldom()
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to look."""
-        await self._puller.start()
+        self._task = keep_running("strays", self._watch)
 
     async def pause(self) -> None:
-        """Look at nothing new; what was not acknowledged is looked at again by somebody else."""
-        await self._puller.stop()
+        """Look no more; what was not refused is found by somebody else."""
+        if self._task:
+            self._task.cancel()
 
-    def _take(self, msg: Msg) -> None:
-        self._puller.more_room()
-        if not _belongs_to_a_lane(msg.subject):
-            self._refusing += 1
-            self._run(self._refuse(msg))
-            return
-        self._passed += 1
-        # An acknowledgement would cover what is being refused, too.
-        if not self._refusing and (self._passed >= _COVERED or msg.metadata.num_pending == 0):
-            self._passed = 0
-            self._run(acknowledge(self._js, msg))
-
-    async def _refuse(self, msg: Msg) -> None:
-        """Until it is kept for a person; what dies meanwhile is looked at again, and kept once."""
-        try:
-            await self._until_stored(self._keep, msg)
-        except Exception:
-            # It must not hold up those behind it, which no acknowledgement would cover any more.
-            log.exception("strays.fault", subject=msg.subject)
-            await self._until_stored(self._bury, msg)
-        finally:
-            self._refusing -= 1
-        if not self._refusing:
-            await acknowledge(self._js, msg)
-
-    async def _until_stored(self, store: Handler, msg: Msg) -> None:
+    async def _watch(self) -> None:
         while True:
+            began = time.monotonic()
             try:
-                await store(msg)
-            except TooLargeForStoreError:
-                raise
-            except StoreError:
-                await asyncio.sleep(_HOLD)
-            else:
+                await self.look()
+            except StoreError as exc:
+                if (kept_back := self._seldom.due("look")) is not None:
+                    log.warning("strays.not_looked", why=str(exc), kept_back=kept_back)
+            took = time.monotonic() - began
+            await asyncio.sleep(max(self._every, min(_REST * took, _LONGEST)))
+
+    async def look(self) -> None:
+        """Refuse what stands outside of the lanes and was not refused yet. Raises `StoreError`: look again later."""
+        filters = {filter_of(subject) for subject in await self._subjects() if is_outside(subject)}
+        self._next = {each: self._next.get(each, 1) for each in filters}
+        for each in sorted(filters):
+            while (stored := await self._js.first(subjects.NOTIFICATIONS, each, self._next[each])) is not None:
+                if is_outside(stored.subject):
+                    await self._refuse(stored)
+                self._next[each] = stored.sequence + 1
+
+    async def _subjects(self) -> set[str]:
+        """All that the stream holds; the server lists a hundred thousand at a time."""
+        found: set[str] = set()
+        while True:
+            request = {"subjects_filter": "notifications.>", "offset": len(found)}
+            info = await self._js.api(f"STREAM.INFO.{subjects.NOTIFICATIONS}", request)
+            page = info["state"].get("subjects") or {}
+            found |= page.keys()
+            if not page or len(found) >= info.get("total", 0):
+                self._notice_new_stream(info)
+                return found
+
+    def _notice_new_stream(self, info: dict[str, Any]) -> None:
+        """One that is made anew, or comes from a backup, counts from where it did."""
+        created, last = self._stream
+        self._stream = info["created"], info["state"]["last_seq"]
+        if created != self._stream[0] or last > self._stream[1]:
+            self._next.clear()
+
+    async def _refuse(self, stored: Stored) -> None:
+        """Until it is kept for a person; what dies meanwhile is looked at again, and kept once."""
+        sequence, subject = stored.sequence, stored.subject
+        for reason in (Reason.BAD_SUBJECT, Reason.INTERNAL):
+            if await self._dead_letters.has(_STAGE, sequence, subject, reason):
                 return
+        try:
+            await self._intake.take(Received(subject, sequence, stored.body, stored.headers, redelivered=True))
+        except TooLargeForStoreError:
+            await self._bury(stored)
+        except StoreError:
+            raise
+        except Exception:
+            # It must not hold up those behind it.
+            log.exception("strays.fault", subject=subject)
+            await self._bury(stored)
 
-    async def _keep(self, msg: Msg) -> None:
-        sequence = msg.metadata.sequence.stream
-        stored = await self._js.at(subjects.NOTIFICATIONS, sequence)
-        if stored is not None:
-            await self._intake.take(Received(stored.subject, sequence, stored.body, stored.headers, redelivered=True))
-
-    async def _bury(self, msg: Msg) -> None:
+    async def _bury(self, stored: Stored) -> None:
         await self._dead_letters.keep(
-            "intake",
-            subjects.source_of(msg.subject),
-            sequence=msg.metadata.sequence.stream,
-            subject=msg.subject,
-            body=msg.data,
-            headers=msg.headers or {},
+            _STAGE,
+            subjects.source_of(stored.subject),
+            sequence=stored.sequence,
+            subject=stored.subject,
+            body=stored.body,
+            headers=stored.headers,
             reason=Reason.INTERNAL,
             message="its handling failed; the router's log says where",
         )
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-def _belongs_to_a_lane(subject: str) -> bool:
-    _, _, rest = subject.partition(".")
-    lane, dot, _ = rest.partition(".")
-    return bool(dot) and lane in subjects.LANES

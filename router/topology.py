@@ -26,7 +26,6 @@ INTAKE, FOLLOW_UP, WAKE, STUCK, RETURNS = "intake", "follow-up", "wake", "stuck"
 STUCK_AGAIN, SEARCH = "stuck-again", "search"
 #: Each has a consumer of its own: a provider that does not answer must not hold up what else wakes.
 _ASKING = {Kind.STUCK: STUCK_AGAIN, Kind.RECONCILE: SEARCH}
-STRAYS = "strays"
 SESSIONS, CONSENT, REACH, RECENT, SENDERS = "sessions", "consent", "reach", "recent", "senders"
 LAST_SENDERS = "last-senders"
 META, POLICY, ATTRIBUTIONS, DEADLETTERS = "pointsman", "policy", "attributions", "deadletters"
@@ -115,7 +114,6 @@ def consumers(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     followed = tuple(f"deliveries.*.{status}.>" for status in FOLLOWED)
     return [
         *((subjects.NOTIFICATIONS, _taking_in(lane, wait)) for lane in Lane),
-        (subjects.NOTIFICATIONS, straying(wait)),
         (subjects.DELIVERIES, _consumer(FOLLOW_UP, wait, followed)),
         (subjects.DELIVERIES, _consumer(STUCK, wait, ("deliveries.*.accepted.>",))),
         # What asks providers has consumers of its own, made after the one that gives their subjects up.
@@ -132,16 +130,6 @@ def intake(lane: Lane) -> str:
 
 def _taking_in(lane: Lane, wait: float) -> dict[str, Any]:
     return _consumer(intake(lane), wait, (f"notifications.{lane}.>",), max_ack_pending=5_000)
-
-
-def straying(wait: float) -> dict[str, Any]:
-    """What is published outside of the lanes: no filter says so, so it looks at the subject of everything.
-
-    Not at headers alone: nats-server (2.15.1) ends when it cuts the body off a message whose header block is shorter
-    than its first line, and a publisher can put anything there.
-    """
-    config = _consumer(STRAYS, wait, ("notifications.>",), max_ack_pending=20_000)
-    return {**config, "ack_policy": "all", "headers_only": False}
 
 
 def consumer(settings: Settings, name: str) -> tuple[str, dict[str, Any]]:

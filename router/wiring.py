@@ -237,7 +237,7 @@ class Parts:
 
     @cached_property
     def strays(self) -> Strays:
-        return Strays(self.js, self.intake, self.dead_letters, self.settings.dispatch.ack_wait)
+        return Strays(self.js, self.intake, self.dead_letters)
 
     @cached_property
     def orphans(self) -> Orphans:

@@ -35,7 +35,6 @@ _BEHIND = 10**9
 _CONSUMERS = 200
 _OURS = {
     *(topology.intake(lane) for lane in Lane),
-    topology.STRAYS,
     topology.FOLLOW_UP,
     topology.STUCK,
     topology.STUCK_AGAIN,
