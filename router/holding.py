@@ -31,9 +31,9 @@ from policies.pauses import Pause
 from router import subjects
 from router.clock import Clock, rfc3339
 from router.events import Happening
-from router.intake import as_published
 from router.ledger import ConflictError, Ledger
 from router.outbox import OutboxItem
+from router.received import as_published
 from router.story import Story
 from router.timers import Kind, Timers
 

@@ -7,7 +7,7 @@ compare-and-set, so whoever comes second finds the story begun and only complete
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -32,11 +32,11 @@ from router.lately import Lately
 from router.ledger import ConflictError, Ledger
 from router.outbox import TRACEPARENT, Outbox, OutboxItem, about, traceparent_in
 from router.pulling import place_of
+from router.received import Received, as_published
 from router.recipients import Recipients
-from router.seldom import Seldom
+from router.refusals import Refusals
 from router.story import About, Snapshot, Story
 from router.timers import Kind, Timers
-from router.turns import Turns
 from router.wire import InvalidNotificationError, Notification, parse_notification, too_large
 
 log = structlog.get_logger(__name__)
@@ -49,18 +49,6 @@ HEADROOM = 32 * 1024
 
 #: Makes an attempt now, if it can be made now. False: it has to wait in the outbox.
 AtOnce = Callable[[OutboxItem], Awaitable[bool]]
-
-
-@value(frozen=True, slots=True)
-class Received:
-    """A notification as it stands in its stream."""
-
-    subject: str
-    sequence: int
-    body: bytes
-    headers: Mapping[str, str]
-    redelivered: bool = False
-    published: float = 0.0  #: when it was stored there, in seconds since 1970; 0: it comes from elsewhere
 
 
 def request_of(
@@ -116,15 +104,13 @@ class Intake:
         self._outbox = outbox
         self._at_once = at_once  #: None: all of it waits in the outbox
         self._timers = timers
-        self._dead_letters = dead_letters
         self._recipients = recipients
         self._caps = caps
         self._policy = policy
         self._channels = channels
         self._clock = clock
         self._lately = Lately(_REMEMBERED)
-        self._seldom = Seldom()
-        self._refusals = Turns()
+        self._refusals = Refusals(ledger, dead_letters, policy, clock)
 
     async def on_message(self, msg: Msg) -> None:
         """A message of the stream NOTIFICATIONS."""
@@ -140,7 +126,7 @@ class Intake:
         try:
             origin = subjects.read_notification(received.subject)
         except subjects.SubjectError as exc:
-            await self._bury(received, Reason.BAD_SUBJECT, str(exc))
+            await self._refusals.misplaced(received, str(exc))
             return
         try:
             self._check_size(received.body)
@@ -148,7 +134,7 @@ class Intake:
             check_wait(notification, self._kept, self._clock())
             request = request_of(notification, origin.source, origin.lane, self._channels)
         except InvalidNotificationError as exc:
-            await self._refuse(received, origin, exc)
+            await self._refusals.malformed(received, origin, exc)
             return
         incoming = _Incoming(received, origin, notification, request)
         await self._follow(incoming, await self._story_so_far(incoming))
@@ -215,7 +201,7 @@ class Intake:
     async def _go_on(self, incoming: _Incoming, story: Story) -> None:
         """The id is known: a repeated publication, a redelivery after a crash, or a timer that fired."""
         if story.snapshot.fingerprint != incoming.notification.fingerprint():
-            await self._refuse_reuse(incoming, story)
+            await self._refusals.reused(incoming.received, story, incoming.about)
         elif story.snapshot.closed or story.snapshot.attempts:
             log.debug("intake.duplicate", **incoming.keys)
             await self._see_to_its_outcome(incoming, story)
@@ -336,87 +322,6 @@ class Intake:
         origin, identity = incoming.origin, incoming.notification.id
         await self._timers.schedule(Kind.DEFER, origin.source, identity, snapshot.until, received.body, headers)
 
-    async def _refuse_reuse(self, incoming: _Incoming, story: Story) -> None:
-        """The id belongs to another content: said once for each publication, and nothing is sent."""
-        message = "id: this id was published before with other content; use a new id for a new notification"
-        # The story stays about the notification that owns the id, and so do the fields that events repeat of it.
-        await self._append_refusal(
-            story, story.about or incoming.about, Reason.ID_REUSED, message, incoming.received.sequence
-        )
-
-    async def _refuse(self, received: Received, origin: subjects.Origin, error: InvalidNotificationError) -> None:
-        """Malformed: a dead letter that holds it whole and, where it names an id, an event for its publisher."""
-        reason = error.reason
-        await self._bury(received, reason, error.message, field=error.field, notification_id=error.notification_id)
-        if error.notification_id is None:
-            return
-        story = await self._ledger.read(origin.source, error.notification_id)
-        nobody = About(
-            origin.source, error.notification_id, origin.lane, None, None, {}, traceparent_in(received.headers)
-        )
-        await self._append_refusal(story, story.about or nobody, reason, error.message, received.sequence)
-
-    async def _append_refusal(self, story: Story, repeats: About, reason: Reason, message: str, sequence: int) -> None:
-        """In turn: whoever publishes nonsense often does so under one id."""
-        async with self._refusals.of((story.source, story.notification_id)) as had_to_wait:
-            if had_to_wait:
-                story = await self._ledger.read(story.source, story.notification_id)
-            await self._append_refusal_now(story, repeats, reason, message, sequence)
-
-    async def _append_refusal_now(
-        self, story: Story, repeats: About, reason: Reason, message: str, sequence: int
-    ) -> None:
-        while sequence not in story.snapshot.refused:
-            decision: dict[str, object] = {
-                "outcome": "rejected",
-                "reason": reason.value,
-                "message": message,
-                "until": None,
-                "policy": self._policy().version,
-                "plan": [],
-                "facts": {},
-                "trace": [{"rule": "intake", "matched": True, "because": message}],
-            }
-            # Under an id whose notification is still on its way, this is not the end of it.
-            final = story.snapshot.closed or not story.begun
-            happening = Happening("rejected", self._clock(), final=final, reason=reason, decision=decision)
-            snapshot = story.snapshot.refusing(sequence)
-            try:
-                await self._ledger.append(repeats, happening, snapshot, after=story.sequence)
-            except ConflictError:
-                story = await self._ledger.read(story.source, story.notification_id)
-                continue
-            log.info("intake.rejected", source=story.source, notification_id=story.notification_id, reason=reason)
-            return
-
-    async def _bury(
-        self,
-        received: Received,
-        reason: Reason,
-        message: str,
-        *,
-        field: str | None = None,
-        notification_id: str | None = None,
-    ) -> None:
-        source = subjects.source_of(received.subject)
-        # One that names an id has a line of its own, to be found by it; of the others there may be any number.
-        kept_back = 0 if notification_id else self._seldom.due((source, reason))
-        if kept_back is not None:
-            keys = {"source": source, "notification_id": notification_id, "reason": reason, "field": field}
-            log.warning("intake.dead_letter", **keys, kept_back=kept_back)
-        await self._dead_letters.keep(
-            "intake",
-            source,
-            sequence=received.sequence,
-            subject=received.subject,
-            body=received.body,
-            headers=received.headers,
-            reason=reason,
-            message=message,
-            notification_id=notification_id,
-            field=field,
-        )
-
 
 @value(frozen=True)
 class _Incoming:
@@ -456,14 +361,3 @@ def _status(outcome: Outcome) -> str:
             return "expired" if reason is Reason.EXPIRED else "suppressed"
         case Rejected():
             return "rejected"
-
-
-def as_published(subject: str, sequence: int, traceparent: str | None) -> dict[str, str]:
-    """Headers of a timer by which a notification comes back as it stood in its stream: read by `woken`."""
-    headers = {"Pointsman-Subject": subject, "Pointsman-Sequence": str(sequence)}
-    return {**headers, TRACEPARENT: traceparent} if traceparent else headers
-
-
-def woken(body: bytes, headers: Mapping[str, str]) -> Received:
-    """A deferred notification whose timer fired, as it stood in its stream."""
-    return Received(headers["Pointsman-Subject"], int(headers["Pointsman-Sequence"]), body, headers, redelivered=True)

@@ -14,10 +14,11 @@ from router.caps import Returns
 from router.crashpoints import CrashPoint, reached
 from router.deadletters import CONSUMER, DeadLetter, DeadLetters, State
 from router.follow_up import FollowUp
-from router.intake import Intake, Received
+from router.intake import Intake
 from router.jetstream import JetStream
 from router.outbox import ATTEMPT
 from router.owners import MISCOUNTED, OPEN, Owner
+from router.received import Received
 from router.reconcile import UNKNOWN, Reconcile
 from router.stuck import STAGE as STUCK
 from router.stuck import Stuck

@@ -16,8 +16,9 @@ import structlog
 from channels.reasons import Reason
 from router import subjects
 from router.deadletters import DeadLetters
-from router.intake import Intake, Received
+from router.intake import Intake
 from router.jetstream import JetStream, Stored, StoreError, TooLargeForStoreError
+from router.received import Received
 from router.seldom import Seldom
 from router.tasks import keep_running
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from nats.aio.msg import Msg
 
 from router.crashpoints import CrashPoint, reached
-from router.intake import Intake, woken
+from router.intake import Intake
 from router.outbox import ATTEMPT, Outbox, read_item
+from router.received import woken
 from router.reconcile import Reconcile
 from router.silence import Silence
 from router.timers import Kind

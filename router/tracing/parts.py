@@ -10,9 +10,10 @@ from channels.model import SendReceipt, StatusReport
 from router import subjects
 from router.attempts import Attempts
 from router.events import Happening
-from router.intake import Intake, Received
+from router.intake import Intake
 from router.ledger import ConflictError, Ledger
 from router.outbox import TRACEPARENT, OutboxItem
+from router.received import Received
 from router.story import About, Snapshot, Story
 from router.tracing import Attributes, Tracing, is_sampled
 from router.tracking import Outcome, Tracking

@@ -17,8 +17,9 @@ from router import subjects, topology
 from router.clock import utc_now
 from router.deadletters import DeadLetters
 from router.embedded import EmbeddedNats
-from router.intake import Intake, Received
+from router.intake import Intake
 from router.jetstream import JetStream, StoreError
+from router.received import Received
 from router.settings import NatsSettings, Settings
 from router.strays import Strays, filter_of, is_outside
 from tests.hostile.test_messages import RawPublisher

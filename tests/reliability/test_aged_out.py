@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from router.intake import Received
 from router.outbox import read_item
 from router.owners import Owner
+from router.received import Received
 from tests.reliability.gates import Fate
 from tests.reliability.world import WAIT, World
 

@@ -22,9 +22,9 @@ from channels.model import SMS, ChannelName, InboundMessage, Keyword, ProviderEr
 from channels.status import DeliveryStatus, advances
 from router.crashpoints import CrashPoint
 from router.deadletters import DeadLetter, State
-from router.intake import Received
 from router.jetstream import Stored
 from router.outbox import ATTEMPT, read_item
+from router.received import Received
 from router.replay import NotReplayableError
 from router.story import SNAPSHOT, Snapshot
 from router.topology import FOLLOWED

@@ -16,8 +16,8 @@ from channels.errors import (
 )
 from channels.model import SMS
 from router.follow_up import UndecidedError
-from router.intake import Received
 from router.outbox import read_item
+from router.received import Received
 from tests.reliability.world import World
 
 BODY = json.dumps({"id": "n-1", "to": "+12025550143", "content": {"text": "hi"}}).encode()

@@ -22,9 +22,9 @@ from channels.model import (
 )
 from channels.status import DeliveryStatus
 from router.deadletters import DeadLetter, DeadLetters, State
-from router.intake import Received
 from router.outbox import OutboxItem, read_item
 from router.providers import OpenChannels
+from router.received import Received
 from router.rendering import outbound_message
 from tests.factories import US_MAIN
 from tests.reliability.gates import Fate

@@ -17,13 +17,14 @@ from router.consent import ConsentKeeper
 from router.consent_ledger import Consent
 from router.deadletters import DeadLetters
 from router.hashing import Hasher
-from router.intake import Intake, Received
+from router.intake import Intake
 from router.ledger import Ledger
 from router.moves import Mover
 from router.outbox import Outbox
 from router.owners import Owners
 from router.providers import OpenChannels
 from router.reach import Reach
+from router.received import Received
 from router.recipients import Recipients, Sessions
 from router.resting import Rests
 from router.settings import ConsentSettings, ReachSettings, SessionSettings, StickinessSettings

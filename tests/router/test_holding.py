@@ -16,10 +16,10 @@ from policies.engine import Policy, compile_policy
 from policies.pauses import LAST_CALL, Kind, Pause
 from router.events import Happening
 from router.holding import Holding
-from router.intake import woken
 from router.jetstream import StoreUnavailableError
 from router.ledger import ConflictError
 from router.outbox import OutboxItem, read_item
+from router.received import woken
 from router.story import Attempt
 from router.timers import Timers
 from tests.factories import NOW, a_world
