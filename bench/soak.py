@@ -35,8 +35,10 @@ LIMITS: Mapping[str, float] = {
     "waiting": 50.0,
     "unacknowledged": 50.0,
 }
-#: Who is written to again and again: what is remembered of each recipient grows with their number, and may.
+#: Who is written to again and again: what is remembered of each recipient grows with their number, and may. In a short
+#: run they are fewer, so that everybody was written to in the warm-up and what grows after it is none of them.
 _RECIPIENTS = 2_000
+_WARM_UP = 1 / 5  #: of the time
 _PAGE = 4096 / 1e6  #: megabytes
 #: `stuck` holds each acceptance until it is old enough, and is bounded by its window.
 _NOT_COUNTED = frozenset({"stuck"})
@@ -54,19 +56,27 @@ class Report:
 
     def slopes(self) -> dict[str, float]:
         """Growth an hour of everything sampled, after the warm-up."""
-        warm = [sample for sample in self.samples if sample["seconds"] >= self.minutes * 60 / 5]
+        warm = [sample for sample in self.samples if sample["seconds"] >= self.minutes * 60 * _WARM_UP]
         return {
             name: 3600 * _slope([(row["seconds"], row[name]) for row in warm]) for name in warm[0] if name != "seconds"
         }
 
     @property
-    def flat(self) -> bool:
-        """Whether nothing grows that must not, and everything that was asked ended."""
+    def recipients(self) -> int:
+        """How many are written to in turn."""
+        return max(1, min(_RECIPIENTS, int(self.rate * self.minutes * 60 * _WARM_UP)))
+
+    def growing(self) -> list[str]:
+        """What grows and must not."""
         slopes = self.slopes()
         # In a short run one step of the allocator looks like a steep line: what it really added counts, too.
         hours = self.minutes / 60
-        grows = [name for name, limit in LIMITS.items() if slopes[name] > limit and slopes[name] * hours > limit / 2]
-        return not grows and self.ended == self.published
+        return [name for name, limit in LIMITS.items() if slopes[name] > limit and slopes[name] * hours > limit / 2]
+
+    @property
+    def flat(self) -> bool:
+        """Whether nothing grows that must not, and everything that was asked ended."""
+        return not self.growing() and self.ended == self.published
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -119,7 +129,7 @@ async def _publish(js: JetStreamContext, report: Report) -> None:
     while (now := time.monotonic() - beginning) < report.minutes * 60:
         await asyncio.sleep(max(0.0, report.published / report.rate - now))
         index = report.published
-        to = f"+1202555{index % _RECIPIENTS:04d}"
+        to = f"+1202555{index % report.recipients:04d}"
         body = {"id": f"n{index}", "to": to, "content": {"text": f"n{index}"}}
         await js.publish("notifications.normal.shop", json.dumps(body).encode())
         report.published += 1

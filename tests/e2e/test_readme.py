@@ -9,14 +9,15 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
+
+from tests.integration.secured import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nats, pytest.mark.slow]
 
@@ -109,15 +110,6 @@ class Walk:
                 os.killpg(process.pid, signal.SIGINT)
             await process.communicate()
         return seen
-
-
-def free_ports(count: int) -> list[int]:
-    """Held together for a moment, so that no two are the same."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 async def ready(port: int) -> None:

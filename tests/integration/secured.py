@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import ssl
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import nats
 import trustme
 from nats.aio.client import Client
 
+from bench.processes import free_port
 from router.embedded import find_binary
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "nats"
@@ -185,15 +185,11 @@ class SecuredCluster(SecuredNats):
 
 
 def free_ports(count: int) -> list[int]:
-    """Nobody listens there."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Nobody listens there, and no two are the same."""
+    found = set[int]()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def inbox(user: str) -> str:

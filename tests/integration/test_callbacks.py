@@ -85,11 +85,12 @@ async def test_lost_callbacks_leave_the_story_open_and_nothing_is_sent_again(
 
 
 async def test_a_callback_may_come_before_the_api_answers(start: Start) -> None:
-    harness = await start(faults=Faults(callbacks_lost=1, scripts={US: ("accept_no_answer",)}, hang_seconds=0.5))
+    harness = await start(faults=Faults(callbacks_lost=1, scripts={US: ("accept_no_answer",)}, hang_seconds=2))
     await harness.publish("n-1")
     message = await harness.sent_to(US)
 
     assert await harness.report(message, "sent") == 204
+    await harness.wait_for("n-1", "sending")
     assert harness.statuses("n-1")[1:2] == ["sending"]
     await harness.report(message, "delivered")
 

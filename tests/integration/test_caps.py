@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from channels.testing import until
+from channels.testing import PATIENCE, until
 from channels.twilio.simulator import Faults
 from tests.integration.conftest import Start
 from tests.integration.harness import US, US_2, US_SENDER, Harness
@@ -143,7 +143,7 @@ async def test_a_cap_that_comes_into_force_later_counts_from_then_on_and_is_give
 
 
 async def _given_back(harness: Harness) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             stored = await harness.js.get_last_msg("KV_recent", "$KV.recent.>")
             if stored.data == b"[]":
@@ -163,7 +163,9 @@ async def test_event_and_explanation_say_the_same_where_a_cap_stops_what_no_rout
 
     decided = (await harness.wait_for("n-2", "deferred")).body["decision"]
     asked = {"id": "n-3", "to": US, "content": long}
-    explained = json.loads((await harness.client.request("pointsman.explain", json.dumps(asked).encode())).data)
+    explained = json.loads(
+        (await harness.client.request("pointsman.explain", json.dumps(asked).encode(), timeout=5)).data
+    )
     assert (decided["reason"], explained["reason"]) == ("frequency_cap", "frequency_cap")
     said = [
         next(e["because"] for e in each["trace"] if e["rule"] == "guard.frequency") for each in (decided, explained)

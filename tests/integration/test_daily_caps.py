@@ -64,6 +64,7 @@ async def test_segments_are_counted_where_the_cap_is_in_segments(start: Start) -
     await harness.publish("long-3", content={"text": "c" * 600})
 
     await settled(harness, 2)
+    await harness.wait_for("long-3", "routed")
     assert harness.statuses("long-3") == ["routed"]
 
 
@@ -88,7 +89,7 @@ async def test_the_explanation_and_the_metrics_say_so(start: Start) -> None:
     await settled(harness, 2)
 
     notification = {"id": "x", "to": "+12025550123", "content": {"text": "hi"}}
-    reply = await harness.client.request("pointsman.explain", json.dumps(notification).encode())
+    reply = await harness.client.request("pointsman.explain", json.dumps(notification).encode(), timeout=5)
     (said,) = json.loads(reply.data)["waits"]
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
     assert said == f"sender 'us' has used its 2 messages of today, and goes on at {tomorrow}T00:00:00+00:00"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 
-from channels.testing import until
+from channels.testing import PATIENCE, until
 from channels.twilio.simulator import Faults
 from policies.document import shipped
 from tests.integration.conftest import Start
@@ -113,10 +114,9 @@ async def test_without_nats_callbacks_are_answered_503_and_recorded_when_they_co
 
 
 async def _until_ready(harness: Harness) -> None:
-    answers: list[int] = []
-    while 200 not in answers[-1:]:
-        answers.append((await _admin(harness, "/readyz"))[0])
-        assert len(answers) < 2000, "the router did not come back"
+    async with asyncio.timeout(PATIENCE):
+        while (await _admin(harness, "/readyz"))[0] != 200:
+            await asyncio.sleep(0.02)
 
 
 def _inbound() -> dict[str, str]:

@@ -43,7 +43,12 @@ async def test_a_delivered_notification_is_counted_at_each_stage(harness: Harnes
     before = await scrape(harness)
     await harness.publish("m-1", US, source="metered", lane="urgent")
     await harness.wait_for("m-1", "delivered", "metered")
+    await harness.idle()
     after = await scrape(harness)
+    recorded = ("pointsman_callbacks_total", frozenset({("outcome", "recorded")}))
+    async with asyncio.timeout(PATIENCE):  # counted when the store has answered, which subscribers may overtake
+        while after.get(recorded, 0.0) < before.get(recorded, 0.0) + 2:  # sent, and delivered
+            after = await scrape(harness)
 
     def grown(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)

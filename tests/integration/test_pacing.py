@@ -36,7 +36,7 @@ async def test_no_moment_sees_more_than_the_senders_rate(start: Start) -> None:
 
 
 async def test_urgent_overtakes_what_waits(start: Start) -> None:
-    harness = await start(faults=Faults(callbacks_lost=1), senders=_sender(10))
+    harness = await start(faults=Faults(callbacks_lost=1), senders=_sender(4))
     for index in range(15):
         await harness.publish(f"bulk-{index}", lane="bulk")
     await harness.wait_for("bulk-14", "routed")

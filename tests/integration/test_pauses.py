@@ -121,7 +121,7 @@ async def test_what_a_pause_defers_waits_outside_of_the_outbox_and_goes_when_it_
 
 
 async def test_a_pause_with_an_end_ends_by_itself(harness: Harness) -> None:
-    ends = datetime.now(UTC) + timedelta(seconds=2)
+    ends = datetime.now(UTC) + timedelta(seconds=4)
     await throw(harness, Kind.SOURCE, "shop", action=Action.DEFER, until=ends)
     await harness.publish("n-1")
     event = await harness.wait_for("n-1", "deferred")

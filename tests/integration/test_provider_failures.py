@@ -124,7 +124,7 @@ async def test_a_message_waits_for_a_provider_until_it_expires(start: Start, pau
     harness = await start(
         retry={"attempts": 2, "base": pause, "cap": pause}, environ={"TWILIO_API_BASE_URL": "http://127.0.0.1:1"}
     )
-    expires_at = datetime.now(UTC) + timedelta(seconds=2.5)
+    expires_at = datetime.now(UTC) + timedelta(seconds=5)
     await harness.publish("n-1", expires_at=expires_at.isoformat())
 
     end = await harness.wait_for_final("n-1")
@@ -140,7 +140,7 @@ async def test_an_outcome_that_nobody_knows_is_unknown_and_not_sent_again(
     start: Start, fault: str, accepted: int
 ) -> None:
     faults = Faults(callbacks_lost=1, scripts={US: (fault,)}, hang_seconds=20)
-    harness = await start(faults=faults, dispatch={"timeout": 0.4})
+    harness = await start(faults=faults, dispatch={"timeout": 1})
     await harness.publish("n-1")
 
     unknown = await harness.wait_for("n-1", "unknown")

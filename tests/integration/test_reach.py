@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from channels.testing import until
+from channels.testing import PATIENCE, until
 from channels.twilio.simulator import Faults
 from tests.integration.conftest import Start
 from tests.integration.harness import IN, US, WA_SENDER, WHATSAPP, Harness
@@ -101,7 +101,7 @@ async def test_it_is_forgotten_after_its_time(start: Start) -> None:
     harness = await start(faults=Faults(scripts={WHATSAPP + IN: ("refuse:63024",)}), reach={"ttl": 1})
     await learnt(harness, "refuse:63024")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await ask(harness, "get", recipient=IN))["unreachable"]:
             await asyncio.sleep(0.05)
         while (await harness.js.stream_info("KV_reach")).state.messages:

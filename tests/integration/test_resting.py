@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from nats.js.errors import NotFoundError
 
+from channels.testing import PATIENCE
 from channels.twilio.errors import CODES
 from channels.twilio.simulator import Faults
 from tests.integration.conftest import Start
@@ -29,7 +30,7 @@ async def rests(harness: Harness, sender: str) -> float:
 
 
 async def until_it_rests(harness: Harness, sender: str, seconds: float) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await rests(harness, sender) < seconds:
             await asyncio.sleep(0.02)
 
@@ -48,6 +49,7 @@ async def test_a_callback_about_the_rate_rests_its_sender_and_no_other(start: St
     await harness.publish("other-sender", IN)
 
     await harness.wait_for("other-sender", "delivered")
+    await harness.wait_for("same-sender", "routed")
     assert harness.statuses("same-sender") == ["routed"]
     assert await rests(harness, "uk") == await rests(harness, "wa") == 0
 
@@ -77,6 +79,7 @@ async def test_a_router_that_takes_the_sender_over_lets_it_rest_too(start: Start
     await harness.publish("n-2", "+12025550199")
     await harness.publish("n-3", IN)
     await harness.wait_for("n-3", "delivered")
+    await harness.wait_for("n-2", "routed")
     assert harness.statuses("n-2") == ["routed"]
 
 
@@ -92,6 +95,7 @@ async def test_a_router_that_paces_nothing_hears_of_it_for_the_one_that_does(sta
     await harness.publish("n-2", "+12025550199")
     await harness.publish("n-3", IN)
     await harness.wait_for("n-3", "accepted")
+    await harness.wait_for("n-2", "routed")
     assert harness.statuses("n-2") == ["routed"]
 
 

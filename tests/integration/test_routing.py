@@ -211,7 +211,7 @@ async def test_after_stop_nothing_more_is_sent_until_start(harness: Harness) -> 
 
 #: Sends one segment a second, so that a message behind a long one waits.
 SLOW = [{"name": "us", "kind": "10dlc", "channels": ["sms"], "from": US_SENDER, "rate": 1}]
-LONG = {"text": "a" * 300}  # two segments: two seconds
+LONG = {"text": "a" * 600}  # four segments: four seconds
 
 
 async def test_a_stop_that_comes_while_a_message_waits_in_the_outbox_counts(start: Start) -> None:
@@ -234,7 +234,7 @@ async def test_what_expires_in_the_outbox_is_not_sent(start: Start) -> None:
     await harness.publish("first", US_2, content=LONG)
     await harness.wait_for("first", "delivered")
 
-    await harness.publish("waiting", expires_at=_in(0.8))
+    await harness.publish("waiting", expires_at=_in(2.5))
 
     assert (await harness.wait_for_final("waiting")).status == "expired"
     assert harness.statuses("waiting") == ["routed", "expired"]
@@ -258,7 +258,7 @@ async def test_the_provider_is_told_how_long_a_message_is_good_for(harness: Harn
 
 
 async def test_send_at_waits_and_then_goes_its_way(harness: Harness) -> None:
-    send_at = datetime.now(UTC) + timedelta(seconds=1.2)
+    send_at = datetime.now(UTC) + timedelta(seconds=3)
     await harness.publish("n-1", send_at=send_at.isoformat())
 
     deferred = await harness.wait_for("n-1", "deferred")
@@ -270,7 +270,7 @@ async def test_send_at_waits_and_then_goes_its_way(harness: Harness) -> None:
 
 
 async def test_a_stop_counts_that_came_while_a_notification_was_deferred(harness: Harness) -> None:
-    await harness.publish("n-1", send_at=_in(1))
+    await harness.publish("n-1", send_at=_in(3))
     await harness.wait_for("n-1", "deferred")
     await harness.receive(US, US_SENDER, "STOP")
 

@@ -147,8 +147,8 @@ async def test_trace_tells_the_whole_story_in_order(harness: Harness) -> None:
 
 
 async def test_a_deferred_notification_is_taken_back_and_does_not_wake(harness: Harness) -> None:
-    await harness.publish("n-1", send_at=_in(1))
-    await harness.publish("n-2", send_at=_in(1.5))
+    await harness.publish("n-1", send_at=_in(3))
+    await harness.publish("n-2", send_at=_in(3.5))
     await harness.wait_for("n-1", "deferred")
 
     assert await _cancel(harness, "n-1") == (True, "nothing of it was on its way")

@@ -65,7 +65,7 @@ async def test_another_router_takes_a_sender_over_when_its_owner_stops(pair: Har
 
 
 async def test_what_waits_for_a_sender_when_its_owner_stops_is_sent_by_the_other_one(start: Start) -> None:
-    slow = [{"name": "us", "kind": "10dlc", "channels": ["sms"], "from": "+15017122661", "rate": 4}]
+    slow = [{"name": "us", "kind": "10dlc", "channels": ["sms"], "from": "+15017122661", "rate": 2}]
     harness = await start(senders=slow)
     await harness.start_router(senders=slow)
     for index in range(8):

@@ -65,7 +65,7 @@ async def test_when_nothing_is_heard_in_time_the_next_step_runs(start: Start, tm
 
 
 async def test_a_delivery_in_time_leaves_the_next_step_alone(start: Start, tmp_path: Path) -> None:
-    harness = await start(policy=policy(tmp_path))
+    harness = await start(policy=policy(tmp_path, "within = 3"))
     await harness.publish("n-1", IN, content=CONTENT)
     await harness.wait_for("n-1", "read")
 
@@ -143,7 +143,7 @@ async def test_a_delivery_that_nobody_called_back_about_is_found_by_asking(start
 
 
 async def test_a_stop_that_came_meanwhile_stops_the_next_step(start: Start, tmp_path: Path) -> None:
-    harness = await start(faults=QUIET, policy=policy(tmp_path, "within = 1"))
+    harness = await start(faults=QUIET, policy=policy(tmp_path, "within = 3"))
     await harness.publish("n-1", IN, content=CONTENT)
     await harness.wait_for("n-1", "accepted")
 
@@ -155,8 +155,8 @@ async def test_a_stop_that_came_meanwhile_stops_the_next_step(start: Start, tmp_
 
 
 async def test_past_its_expiry_nothing_is_given_up(start: Start, tmp_path: Path) -> None:
-    harness = await start(faults=QUIET, policy=policy(tmp_path, "within = 2.5"))
-    soon = datetime.now(UTC) + timedelta(seconds=2)
+    harness = await start(faults=QUIET, policy=policy(tmp_path, "within = 4.5"))
+    soon = datetime.now(UTC) + timedelta(seconds=4)
     await harness.publish("n-1", IN, content=CONTENT, expires_at=soon.isoformat())
     await harness.wait_for("n-1", "accepted")
 
@@ -185,9 +185,10 @@ async def test_taking_back_what_was_given_up_says_whether_the_earlier_message_ma
 
         request = b'{"source": "shop", "id": "n-1"}'
         for _ in range(2):
-            reply = await harness.client.request("pointsman.cancel", request)
+            reply = await harness.client.request("pointsman.cancel", request, timeout=5)
             assert json.loads(reply.data)["canceled"] is in_time
 
+        await harness.wait_for("n-1", "canceled")
         assert harness.statuses("n-1")[-1] == "canceled"
 
 

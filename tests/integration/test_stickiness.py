@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from channels.testing import PATIENCE
 from tests.integration.conftest import Start
 from tests.integration.harness import SENDERS, US
 
@@ -23,7 +24,7 @@ async def test_a_recipient_keeps_their_sender_when_the_weights_change_and_router
     harness = await start(senders=[us_sender("first", 2, 1), us_sender("second", 3, 0)])
     await harness.publish("n-1", US)
     assert (await harness.wait_for("n-1", "accepted")).body["sender"] == "first"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not (await harness.js.stream_info("KV_last-senders")).state.messages:
             await asyncio.sleep(0.02)
     await harness.stop_router(harness.routers[0])

@@ -21,7 +21,7 @@ SILENCE = """
 version = "silence"
 [[routes]]
 name = "all"
-plan = [{ channel = "whatsapp", form = "template", within = 2.0 }, { channel = "sms", form = "text" }]
+plan = [{ channel = "whatsapp", form = "template", within = 4.0 }, { channel = "sms", form = "text" }]
 """
 TEMPLATE = {"template": {"name": "order_shipped", "variables": {"1": "Ada"}}, "text": "hi"}
 
@@ -49,7 +49,7 @@ async def check_stopped(harness: Harness, *ids: str) -> None:
 
 
 async def test_in_the_outbox_on_every_lane(start: Start) -> None:
-    slow = [{**sender, "rate": 2} for sender in SENDERS]
+    slow = [{**sender, "rate": 1} for sender in SENDERS]
     harness = await two(start, faults=Faults(callbacks_lost=1), senders=slow)
     for index in range(4):
         await harness.publish(f"ahead-{index}", OTHER, lane="urgent")
@@ -67,7 +67,7 @@ async def test_in_the_outbox_on_every_lane(start: Start) -> None:
 
 async def test_deferred(start: Start) -> None:
     harness = await two(start)
-    at = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    at = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
     ids = [f"n-{index}" for index in range(5)]
     for each in ids:
         await harness.publish(each, US, send_at=at)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from channels.testing import until
+from channels.testing import PATIENCE, until
 from channels.twilio.simulator import ContentTemplate, Faults
 from router.approvals import kept_reports
 from router.clock import utc_now
@@ -40,13 +40,13 @@ async def learnt(harness: Harness, notification: dict[str, Any], because: str) -
 
     async def said() -> str:
         reply = await harness.client.request(
-            "pointsman.explain", json.dumps({"id": "x", "to": IN, **notification}).encode(), timeout=2
+            "pointsman.explain", json.dumps({"id": "x", "to": IN, **notification}).encode(), timeout=5
         )
         return reply.data.decode()
 
     started = utc_now()
     while because not in (answer := await said()):
-        assert (utc_now() - started).total_seconds() < 10, answer
+        assert (utc_now() - started).total_seconds() < PATIENCE, answer
 
 
 async def test_a_language_that_is_paused_counts_as_absent_until_it_is_approved_again(start: Start) -> None:

@@ -18,7 +18,7 @@ ALL_ROLES = "intake,dispatch,webhooks,tracking"
 ACK_WAIT = 2
 #: Seconds from a death until somebody else has taken its work up: what is promised.
 TAKEN_OVER_WITHIN = ACK_WAIT + 5
-_BOUND = 20.0  #: seconds that a start or a death may take
+_BOUND = 45.0  #: seconds that a start or a death may take
 
 SETTINGS: dict[str, Any] = {
     "dispatch": {"ack_wait": ACK_WAIT, "timeout": 1, "lease": 2, "drain": 5, "orphaned_after": 1},

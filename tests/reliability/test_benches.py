@@ -16,7 +16,9 @@ async def test_what_a_dead_router_held_goes_on_within_the_promised_time() -> Non
 
 async def test_a_minute_of_steady_load_leaves_nothing_behind() -> None:
     report = await soak.run(minutes=1.0, rate=30, every=2)
-    assert report.flat, report.as_dict()
+    assert report.growing() == [], report.as_dict()["growth"]
+    assert report.ended == report.published
+    assert report.flat
 
 
 async def test_urgent_messages_overtake_a_campaign_and_no_window_exceeds_the_rate() -> None:

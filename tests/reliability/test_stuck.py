@@ -76,7 +76,7 @@ async def _held(harness: Harness) -> int:
 @pytest.fixture
 async def forgotten(stack: AsyncExitStack) -> Harness:
     """A router with one dead letter: the provider has forgotten what it had accepted."""
-    harness = await _harness(stack, 2)
+    harness = await _harness(stack, 4)
     await harness.publish("n-1", US)
     await harness.wait_for("n-1", "accepted")
     await until(lambda: harness.sent[0].status == "delivered")
@@ -123,7 +123,7 @@ async def test_what_the_provider_has_forgotten_ends_as_a_person_says(
 
 
 async def test_replayed_the_provider_is_asked_again(stack: AsyncExitStack) -> None:
-    forgotten = await _harness(stack, 2)
+    forgotten = await _harness(stack, 4)
     await forgotten.publish("n-1", US)
     taken = await forgotten.sent_to(US)
     await until(lambda: taken.status == "delivered")

@@ -22,7 +22,7 @@ WA_SENDER = "whatsapp:+15017122661"
 WA_RECIPIENT = "whatsapp:+447700900123"
 SERVICE = "MG" + "a" * 32
 TEMPLATE = "HX" + "b" * 32
-BOUND = 5.0  # seconds that any condition may take
+BOUND = 30.0  # seconds that any condition may take
 
 
 @dataclass
