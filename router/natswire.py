@@ -84,10 +84,25 @@ async def subscribe(client: Client, subject: str, handler: Handler) -> Subscript
 
 
 def read_directly(client: Client) -> None:
-    """Let whole messages for our handlers pass nats-py's parser by."""
+    """Let whole messages for our handlers pass nats-py's parser by; those that go through it may have any subject."""
+    _bear_any_subject(client)
     known = all(hasattr(client, name) for name in ("_subs", "stats")) and type(getattr(client, "_ps", None)) is Parser
     if known and client._ps.state == AWAITING_CONTROL_LINE and not client._ps.buf:
         client._ps = _Reader(client)
+
+
+def _bear_any_subject(client: Client) -> None:
+    """The server stores what is published to a subject that is no UTF-8, and nats-py's reading would end at it."""
+    build = getattr(client, "_build_message", None)
+    if build is None or getattr(build, "bears_any_subject", False):
+        return
+
+    def built(sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None) -> Msg:
+        made: Msg = build(sid, subject.decode(errors="replace").encode(), reply, data, headers)
+        return made
+
+    built.bears_any_subject = True  # type: ignore[attr-defined]
+    client._build_message = built  # type: ignore[method-assign]
 
 
 class _NoQueue(asyncio.Queue[Msg]):

@@ -45,6 +45,11 @@ def filter_of(subject: str) -> str:
     return ".".join("*" if _UNREADABLE in token else token for token in subject.split("."))
 
 
+def _finds_more(stray: str) -> bool:
+    """Whether it may find much that is on a lane: it is looked at after all that finds nothing but itself."""
+    return not {"*", ">"}.isdisjoint(stray.split("."))
+
+
 class Strays:
     """Finds what no lane's consumer reads."""
 
@@ -69,20 +74,21 @@ class Strays:
 
     async def _watch(self) -> None:
         while True:
-            began = time.monotonic()
+            pause, began = self._every, time.monotonic()
             try:
                 await self.look()
             except StoreError as exc:
                 if (kept_back := self._seldom.due("look")) is not None:
                     log.warning("strays.not_looked", why=str(exc), kept_back=kept_back)
-            took = time.monotonic() - began
-            await asyncio.sleep(max(self._every, min(_REST * took, _LONGEST)))
+            else:
+                pause = max(pause, min(_REST * (time.monotonic() - began), _LONGEST))
+            await asyncio.sleep(pause)
 
     async def look(self) -> None:
         """Refuse what stands outside of the lanes and was not refused yet. Raises `StoreError`: look again later."""
         filters = {filter_of(subject) for subject in await self._subjects() if is_outside(subject)}
         self._next = {each: self._next.get(each, 1) for each in filters}
-        for each in sorted(filters):
+        for each in sorted(filters, key=_finds_more):
             while (stored := await self._js.first(subjects.NOTIFICATIONS, each, self._next[each])) is not None:
                 if is_outside(stored.subject):
                     await self._refuse(stored)

@@ -114,6 +114,26 @@ async def test_many_large_dead_letters_are_listed_and_counted_a_page_at_a_time(h
         assert f"pointsman_dead_letters_open {len(kept) - 1}.0" in await response.text()
 
 
+async def test_a_subject_that_is_no_text_ends_no_connection(harness: Harness) -> None:
+    """In whichever way it is read: whole, in parts, or with headers that are none."""
+    publisher = RawPublisher()
+    await publisher.open(harness.server.url)
+    subject = b"notifications.normal.\xff"
+    try:
+        for headers, body in ((b"NATS/1.0\r\n\r\n", b"small"), (b"x", b"small"), (b"NATS/1.0\r\n\r\n", b"x" * 700_000)):
+            sizes = b"%d %d" % (len(headers), len(headers) + len(body))
+            publisher._writer.write(b"HPUB " + subject + b" " + sizes + b"\r\n" + headers + body + b"\r\n")
+        await publisher.publish(SUBJECT, b"NATS/1.0\r\n\r\n", json.dumps(GOOD).encode())
+    finally:
+        publisher.close()
+
+    assert (await harness.wait_for_final("n-1")).status == "delivered"
+    await until(lambda: len(harness.dead_letters) == 3)
+    assert {letter.body["reason"] for letter in harness.dead_letters} == {"bad_subject"}
+    await harness.publish("n-2")
+    assert (await harness.wait_for_final("n-2")).status == "delivered"
+
+
 class FromTheLeader(Router):
     """Reads as a router does where NATS keeps three copies, which one server cannot."""
 
