@@ -22,6 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## the whole product on this machine, with no account
 	@$(BIN)/pointsman demo
 
+# `auto` is three workers for two cores: tests/conftest.py says why.
 test: $(STAMP) browser  ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 

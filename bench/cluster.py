@@ -86,7 +86,7 @@ class Cluster:
         if kind is None:
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    async def add_router(self, *, roles: str = "", within: float = 30) -> Process:
+    async def add_router(self, *, roles: str = "", within: float = 60) -> Process:
         """One router more, until it is ready. `roles`: as `pointsman run --roles` takes them; all by default."""
         await self._start_router(len(self.routers), ["--roles", roles] if roles else [], within)
         return self.routers[-1]
@@ -120,7 +120,7 @@ class Cluster:
         await process.start()
         await self._until_answers(f"{self.simulator_url}/simulator/stats")
 
-    async def _start_router(self, index: int, options: Sequence[str] = (), within: float = 30) -> None:
+    async def _start_router(self, index: int, options: Sequence[str] = (), within: float = 60) -> None:
         admin = free_port()
         config = self.directory / f"router-{index}.toml"
         config.write_text(self._toml(admin))
@@ -155,7 +155,7 @@ class Cluster:
         }
         return to_toml(config)
 
-    async def _until_answers(self, url: str, within: float = 30) -> None:
+    async def _until_answers(self, url: str, within: float = 60) -> None:
         async with asyncio.timeout(within):
             while True:
                 try:

@@ -35,6 +35,9 @@ LIMITS: Mapping[str, float] = {
     "waiting": 50.0,
     "unacknowledged": 50.0,
 }
+#: In a run of a few minutes, the connections that a busy moment opened and nobody has closed yet look like a leak.
+_SHORT = 10.0  #: minutes
+_OPENED: Mapping[str, float] = {"router_files": 24.0}
 #: Who is written to again and again: what is remembered of each recipient grows with their number, and may. In a short
 #: run they are fewer, so that everybody was written to in the warm-up and what grows after it is none of them.
 _RECIPIENTS = 2_000
@@ -70,8 +73,12 @@ class Report:
         """What grows and must not."""
         slopes = self.slopes()
         # In a short run one step of the allocator looks like a steep line: what it really added counts, too.
-        hours = self.minutes / 60
-        return [name for name, limit in LIMITS.items() if slopes[name] > limit and slopes[name] * hours > limit / 2]
+        hours, opened = self.minutes / 60, _OPENED if self.minutes < _SHORT else {}
+        return [
+            name
+            for name, limit in LIMITS.items()
+            if slopes[name] > limit and slopes[name] * hours > max(limit / 2, opened.get(name, 0.0))
+        ]
 
     @property
     def flat(self) -> bool:
