@@ -164,8 +164,9 @@ async def test_a_provider_that_answers_no_search_holds_up_nothing_that_is_due(st
     numbers = [f"{prefix}{index:04d}" for prefix in ("+1202555", "+44770090") for index in range(70)]
     for number in numbers:
         await harness.publish(f"u-{number[1:]}", number)
-    async with asyncio.timeout(30):
-        while sum(event.status == "unknown" for event in harness.deliveries) < 110:
+    # More than are searched for at a time. On a busy machine the breaker opens before all of them were tried.
+    async with asyncio.timeout(45):
+        while sum(event.status == "unknown" for event in harness.deliveries) < 80:
             await asyncio.sleep(0.05)
 
     due = datetime.now(UTC) + timedelta(seconds=1.5)  # by then all of those are being searched for
