@@ -13,16 +13,15 @@ from router.clock import utc_now
 from router.jetstream import JetStream
 from router.leases import Leases, Presence
 from router.outbox import OutboxItem
+from router.places import Places
 from router.resting import Rests
-from router.sending import SenderQueue, acquired
+from router.sending import SenderQueue
 from router.settings import DispatchSettings
 from router.workers import Settler
 
 #: Notifications of each lane that may be sent from within intake at a time. Fewer than intake takes of it, so that a
 #: provider that does not answer leaves it room for everybody else.
 AT_ONCE = {Lane.URGENT: 96, Lane.NORMAL: 96, Lane.BULK: 32}
-#: Seconds for which one waits for its place among these. A process that is busy but not held up has them sooner.
-_PATIENCE = 0.25
 
 
 @dataclass
@@ -40,8 +39,8 @@ class Dispatch:
     rests: Rests
     queues: dict[str, SenderQueue] = field(default_factory=dict)
     _leases: Leases | None = None
-    _places: Mapping[str, asyncio.Semaphore] = field(
-        default_factory=lambda: {lane.value: asyncio.Semaphore(places) for lane, places in AT_ONCE.items()}
+    _places: Mapping[str, Places] = field(
+        default_factory=lambda: {lane.value: Places(count) for lane, count in AT_ONCE.items()}
     )
 
     async def start(self) -> None:
@@ -68,12 +67,12 @@ class Dispatch:
         if queue is None:
             return False
         places = self._places[item.lane]
-        if not await acquired(places, _PATIENCE):
+        if not await places.take_soon():
             return False
         try:
-            return await queue.at_once(item, _PATIENCE)
+            return await queue.at_once(item)
         finally:
-            places.release()
+            places.give_back()
 
     async def pause(self) -> None:
         """Begin no new attempt, and take no more senders."""

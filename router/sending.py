@@ -25,6 +25,7 @@ from router.budget import Amounts, Budget
 from router.jetstream import JetStream, StoreError
 from router.outbox import OutboxItem, item_of
 from router.pacing import LaneChooser, Pacer
+from router.places import Places
 from router.pulling import Puller
 from router.rendering import content_of
 from router.resting import Rests
@@ -72,7 +73,7 @@ class SenderQueue:
         self._ahead = max(2, min(settings.concurrency, round(sender.rate * _AHEAD)))
         self._waiting: dict[Lane, deque[Msg]] = {lane: deque() for lane in Lane}
         self._arrived = asyncio.Event()
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._slots = Places(settings.concurrency)
         self._sending: dict[asyncio.Task[None], Msg] = {}
         self._passing = 0  #: attempts under way that are made at once
         self._passed = asyncio.Event()  #: one of them has ended
@@ -157,13 +158,13 @@ class SenderQueue:
             "left_today": dict(self.left_today),
         }
 
-    async def at_once(self, item: OutboxItem, patience: float) -> bool:
+    async def at_once(self, item: OutboxItem) -> bool:
         """Make this attempt now. False: it is somebody else's turn, and the item has to wait for its own.
 
-        `patience`: seconds to wait for one of those under way to end. Raises what `Attempts.make` raises.
+        Raises what `Attempts.make` raises.
         """
-        busy = self._slots.locked()
-        if not (self._takes(item) and await acquired(self._slots, patience)):
+        busy = self._slots.full
+        if not (self._takes(item) and await self._slots.take_soon()):
             return False
         self._passing += 1
         try:
@@ -174,7 +175,7 @@ class SenderQueue:
         finally:
             self._passing -= 1
             self._passed.set()
-            self._slots.release()
+            self._slots.give_back()
         return True
 
     def _takes(self, item: OutboxItem) -> bool:
@@ -212,11 +213,11 @@ class SenderQueue:
 
     async def _run(self) -> None:
         while True:
-            await self._slots.acquire()
             await self._something()
+            await self._slots.take()
             await self._pace()
             if (msg := self._next()) is None:
-                self._slots.release()  # the day ended meanwhile
+                self._slots.give_back()  # the day ended meanwhile, or it left by another way
             else:
                 self._begin(msg)
 
@@ -280,7 +281,7 @@ class SenderQueue:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.pop(task, None)
-        self._slots.release()
+        self._slots.give_back()
 
     async def _keep_detouring(self) -> None:
         """While the provider is down, what another one can take does not wait for it."""
@@ -352,17 +353,6 @@ class SenderQueue:
             held = [*self._sending.values(), *(msg for waiting in self._waiting.values() for msg in waiting)]
             for msg in held:
                 await self._settler.still_working(msg)
-
-
-async def acquired(places: asyncio.Semaphore, patience: float) -> bool:
-    """Take one of these, after a wait of so many seconds at most; no timer is made where one is free."""
-    if not places.locked():
-        return await places.acquire()
-    try:
-        async with asyncio.timeout(patience):
-            return await places.acquire()
-    except TimeoutError:
-        return False
 
 
 def _readable(msg: Msg) -> OutboxItem | None:

@@ -46,6 +46,15 @@ async def test_with_nothing_waiting_the_outbox_is_passed_by(start: Start) -> Non
     assert len(harness.sent) == 5
 
 
+async def test_one_place_is_enough(start: Start) -> None:
+    harness = await start(faults=Faults(callbacks_lost=1), dispatch={"concurrency": 1})
+    for index in range(3):
+        await harness.publish(f"n-{index}")
+        await harness.wait_for(f"n-{index}", "accepted")
+
+    assert await _passed_the_outbox(harness) == 0
+
+
 async def test_what_comes_faster_than_its_sender_may_go_waits_in_the_outbox(start: Start) -> None:
     harness = await start(faults=Faults(callbacks_lost=1), senders=_senders(rate=10))
     for index in range(8):
