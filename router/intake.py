@@ -142,7 +142,8 @@ class Intake:
     async def route_again(self, item: OutboxItem, senders: Collection[str]) -> bool:
         """Its sender is configured no more and nothing was attempted: decide anew, or go on where that was done.
 
-        `senders` are those that there are. False: it asks for what is not there any more, so it cannot be decided anew.
+        `senders` are those that there are. False: it asks for what is not there any more, so it cannot be decided anew,
+        or its attempt was begun and has no outcome.
         """
         origin = subjects.Origin(Lane(item.lane), item.source)
         headers = {TRACEPARENT: item.traceparent} if item.traceparent else {}
@@ -160,7 +161,7 @@ class Intake:
         while True:
             story = await self._ledger.read(item.source, item.notification_id)
             if story.snapshot.closed or story.snapshot.attempts or not story.snapshot.plan:
-                return True  # the story has gone on
+                return not _has_open_attempt(story.snapshot)  # the story has gone on
             if story.snapshot.plan[0].sender in senders:
                 await self._hand_over(incoming, story)
                 return True
@@ -218,7 +219,7 @@ class Intake:
         Dispatch knows how to find out; where its owner lives it only looks again later.
         """
         latest = story.snapshot.latest
-        if latest is not None and latest.status is DeliveryStatus.SENDING and not story.snapshot.closed:
+        if latest is not None and _has_open_attempt(story.snapshot):
             await self._outbox.put(self._item(incoming, story, latest.step, latest.number))
 
     async def _decide_again(self, incoming: _Incoming, story: Story) -> None:
@@ -349,6 +350,12 @@ class _Incoming:
     def keys(self) -> dict[str, str]:
         """What every log line about it says."""
         return {"source": self.origin.source, "notification_id": self.notification.id}
+
+
+def _has_open_attempt(snapshot: Snapshot) -> bool:
+    """Whether an attempt was begun of which nothing is known yet."""
+    latest = snapshot.latest
+    return latest is not None and latest.status is DeliveryStatus.SENDING and not snapshot.closed
 
 
 def _status(outcome: Outcome) -> str:

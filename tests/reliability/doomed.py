@@ -42,7 +42,7 @@ class DoomedRouter:
         *,
         nth: int = 1,
         roles: str = ALL_ROLES,
-        **sections: dict[str, Any],
+        **sections: Any,
     ) -> Self:
         """Start it on the port that the provider calls, and wait until it is ready."""
         file = folder / "doomed.json"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from channels.twilio.simulator import Faults
 from router.app import Router
+from router.crashpoints import CrashPoint
 from router.settings import Settings
 from tests.integration.harness import SENDERS, US, Harness, router_settings
-from tests.reliability.doomed import SETTINGS
+from tests.reliability.doomed import SETTINGS, DoomedRouter
 
 pytestmark = pytest.mark.nats
 
@@ -53,6 +55,30 @@ async def test_what_waits_is_routed_anew_to_the_senders_there_are(stack: AsyncEx
         assert [event.body["sender"] for event in story[:3]] == ["gone", "us", "us"]
     await harness.idle()
     assert len(harness.sent) == 20
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_attempt_that_lost_its_router_and_its_sender_is_looked_after(
+    stack: AsyncExitStack, tmp_path: Path, at_once: bool
+) -> None:
+    """Nobody can say more of it than that: its callback alone reveals it."""
+    harness = await stack.enter_async_context(Harness(faults=Faults(callbacks_lost=1)))
+    if not at_once:
+        await _routed(harness, 1)
+    doomed = await DoomedRouter.start(harness, tmp_path, CrashPoint.DISPATCH_ANSWERED, senders=[GONE])
+    stack.push_async_callback(doomed.close)
+    if at_once:
+        await harness.publish("n-0", "+12025550000")
+    await doomed.died()
+
+    await harness.start_router(**SETTINGS)
+
+    unknown = await harness.wait_for("n-0", "unknown")
+    assert (unknown.body["sender"], unknown.body["reason"]) == ("gone", "crashed")
+    assert await harness.report(harness.sent[0], "delivered") == 204
+    await harness.wait_for("n-0", "delivered")
+    await harness.idle()
+    assert len(harness.sent) == 1
 
 
 async def test_while_another_router_still_has_the_sender_it_keeps_its_messages(stack: AsyncExitStack) -> None:
