@@ -63,7 +63,7 @@ class StartError(Exception):
 
 
 #: Notifications of each lane under way at a time: few of those that can wait, so that the others soon have their turn.
-INTAKE = {Lane.URGENT: 160, Lane.NORMAL: 160, Lane.BULK: 64}
+INTAKE = {Lane.URGENT: 128, Lane.NORMAL: 128, Lane.BULK: 64}
 
 
 class Router:
@@ -141,7 +141,9 @@ class Router:
             self.webhook_url = (await self._listen(app, sockets["webhooks"])).url
         if "intake" in self._roles:
             for lane, concurrency in INTAKE.items():
-                await self._work(parts, topology.intake(lane), parts.intake.on_message, concurrency, topology.INTAKE)
+                # Of a full house, each notification that leaves would have one that follows it asked for.
+                consumer, least = topology.intake(lane), concurrency // 4
+                await self._work(parts, consumer, parts.intake.on_message, concurrency, topology.INTAKE, least)
             await parts.strays.start()
             self._pauses.append(parts.strays.pause)
         parts.advisories.subscribe(connection.broker)
@@ -274,7 +276,13 @@ class Router:
         return listener
 
     async def _work(
-        self, parts: Parts, consumer: str, handler: Handler, concurrency: int, stage: str | None = None
+        self,
+        parts: Parts,
+        consumer: str,
+        handler: Handler,
+        concurrency: int,
+        stage: str | None = None,
+        least: int = 1,
     ) -> None:
         """`stage` names the dead letters; None: as the consumer."""
         stream, config = topology.consumer(self._settings, consumer)
@@ -285,6 +293,7 @@ class Router:
             handler,
             concurrency=concurrency,
             ack_wait=self._settings.dispatch.ack_wait,
+            least=least,
         )
         await worker.start()
         self._pauses.append(worker.pause)

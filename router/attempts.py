@@ -258,7 +258,8 @@ class Attempts:
             await self._until_stored(lambda: sessions.closed(item.chosen.sender, recipient, begun))
         elif isinstance(outcome, RecipientUnreachableError):
             recipient, channel = item.notification.recipient(), item.chosen.channel
-            await self.recipients.reach.learn(recipient, channel, outcome.as_provider_error())
+            learn = partial(self.recipients.reach.learn, recipient, channel, outcome.as_provider_error())
+            await self._until_stored(learn)
         while True:
             attempt = story.snapshot.attempt(item.attempt)
             assert attempt is not None

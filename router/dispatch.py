@@ -20,8 +20,8 @@ from router.settings import DispatchSettings
 from router.workers import Settler
 
 #: Notifications of each lane that may be sent from within intake at a time. Fewer than intake takes of it, so that a
-#: provider that does not answer leaves it room for everybody else.
-AT_ONCE = {Lane.URGENT: 96, Lane.NORMAL: 96, Lane.BULK: 32}
+#: provider that does not answer leaves it room for everybody else; and fewer than a sender has slots, as shipped.
+AT_ONCE = {Lane.URGENT: 48, Lane.NORMAL: 48, Lane.BULK: 24}
 
 
 @dataclass
@@ -63,11 +63,8 @@ class Dispatch:
         False: it has to be put into the outbox. Raises what `Attempts.make` raises. Until it returns, the caller must
         not let go of the notification: nobody else would know that its attempt has begun.
         """
-        queue = self.queues.get(item.chosen.sender)
-        if queue is None:
-            return False
-        places = self._places[item.lane]
-        if not await places.take_soon():
+        queue, places = self.queues.get(item.chosen.sender), self._places[item.lane]
+        if queue is None or (places.full and not queue.takes(item)) or not await places.take_soon():
             return False
         try:
             return await queue.at_once(item)

@@ -31,7 +31,7 @@ from router.rendering import content_of
 from router.resting import Rests
 from router.settings import DispatchSettings
 from router.tasks import keep_running
-from router.workers import Settler
+from router.workers import LaterError, Settler
 
 log = structlog.get_logger(__name__)
 
@@ -163,13 +163,11 @@ class SenderQueue:
 
         Raises what `Attempts.make` raises.
         """
-        busy = self._slots.full
-        if not (self._takes(item) and await self._slots.take_soon()):
+        if not self.takes(item):
             return False
+        await self._slots.take()  # one is free
         self._passing += 1
         try:
-            if busy and not self._takes(item):  # things have changed meanwhile
-                return False
             self._charge(item)
             await self._send(item)
         finally:
@@ -178,9 +176,11 @@ class SenderQueue:
             self._slots.give_back()
         return True
 
-    def _takes(self, item: OutboxItem) -> bool:
+    def takes(self, item: OutboxItem) -> bool:
         """Whether this message may go before any other: nothing waits, and neither pace nor provider wants a pause."""
         if not self._open or self._breaker.state is not BreakerState.CLOSED or any(self._waiting.values()):
+            return False
+        if self._slots.full:
             return False
         return self._wait() <= 0 and (self._budget is None or self._budget.allows(Lane(item.lane), amounts_of(item)))
 
@@ -275,6 +275,8 @@ class SenderQueue:
     def _charge(self, item: OutboxItem | None) -> None:
         """Paid for before anything else is taken, so that a burst of tasks cannot run ahead of the rate."""
         self._breaker.sending()
+        if item is not None and item.claimed:
+            return  # it was paid for by whoever began it
         self._pacer.charge(cost_of(item) if item else 1, self._clock())
         if self._budget:
             self._budget.charge(amounts_of(item))
@@ -322,15 +324,21 @@ class SenderQueue:
     async def _send(self, item: OutboxItem) -> None:
         try:
             outcome = await self._attempts.make(item)
+        except LaterError:
+            self._not_sent(item)
+            raise
         except BaseException:
             self._breaker.not_sent()
             raise
         if outcome is None:
-            self._breaker.not_sent()
-            if self._budget:
-                self._budget.refund(amounts_of(item))
+            self._not_sent(item)
         else:
             await self._heed(outcome)
+
+    def _not_sent(self, item: OutboxItem) -> None:
+        self._breaker.not_sent()
+        if self._budget and not item.claimed:
+            self._budget.refund(amounts_of(item))
 
     async def _heed(self, outcome: SendReceipt | SendError) -> None:
         """What the provider's answer means for the messages that wait."""

@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 #: A message whose handling failed by a fault of ours is tried so often before it goes to a person. Each process counts
 #: for itself: JetStream counts deliveries, and most of those are no faults.
 FAULTS = 5
-_GOOD_PART = 0.25  #: of what is handled at a time
 _COUNTED = 10_000  #: messages whose faults are remembered
 _LONGEST_PAUSE = 60.0  #: seconds
 
@@ -145,10 +144,13 @@ class Worker:
         *,
         concurrency: int,
         ack_wait: float,
+        least: int = 1,
     ) -> None:
+        """`least`: so many have to be free before more are asked for."""
         self._settler = settler
         self._handler = handler
         self._concurrency = concurrency
+        self._least = least
         self._ack_wait = ack_wait
         self._running: dict[asyncio.Task[None], Msg] = {}
         self._puller = topology.puller(settler.js, stream, config, self._take, self._room)
@@ -177,9 +179,8 @@ class Worker:
         return len(self._running)
 
     def _room(self) -> int:
-        """None until a good part is free: of a full house, each that leaves would ask for one that follows it."""
         free = self._concurrency - len(self._running)
-        return free if free >= self._concurrency * _GOOD_PART else 0
+        return free if free >= self._least else 0
 
     def _take(self, msg: Msg) -> None:
         task = asyncio.create_task(self._settler.handle(self._handler, msg))

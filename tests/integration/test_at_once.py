@@ -86,6 +86,20 @@ async def test_what_hangs_at_one_sender_holds_up_no_other(start: Start) -> None:
     assert {event.body["notification_id"] for event in harness.deliveries if event.status == "accepted"} == {"other"}
 
 
+async def test_a_look_at_what_is_being_sent_takes_nothing_of_the_day(start: Start) -> None:
+    """Each repetition has the attempt looked after, which was paid for when it began."""
+    senders = _senders(daily_messages=4, rate=100)  # one of them is kept for the lane urgent
+    harness = await start(faults=Faults(callbacks_lost=1, latency_ms=800), senders=senders)
+    await harness.publish("n-1")
+    await harness.wait_for("n-1", "sending")
+    await harness.publish("n-1")
+    await harness.wait_for("n-1", "accepted")
+
+    for number in (2, 3):
+        await harness.publish(f"n-{number}")
+        await harness.wait_for(f"n-{number}", "accepted")
+
+
 async def test_an_id_that_comes_again_while_it_is_being_sent_is_sent_once(start: Start) -> None:
     harness = await start(faults=Faults(callbacks_lost=1, latency_ms=500))
     await harness.publish("n-1")
