@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -44,12 +45,15 @@ async def test_each_of_two_hundred_notifications_is_sent_once_and_both_take_part
     assert _owners(pair, "routed").keys() == {router.instance for router in pair.routers}
 
 
-async def test_one_sender_is_paced_by_one_router(pair: Harness) -> None:
+async def test_one_sender_is_paced_by_one_router_at_a_time(pair: Harness) -> None:
+    """The one that came later may rank higher, and be given the sender in the middle of it."""
     for index in range(20):
         await pair.publish(f"n-{index}")
 
     await until(lambda: sum(event.status == "delivered" for event in pair.deliveries) == 20)
-    assert len(_owners(pair, "sending")) == 1
+    sending = [event.headers["Pointsman-Owner"] for event in pair.deliveries if event.status == "sending"]
+    owners = [owner.partition(".")[0] for owner in sending]
+    assert sum(one != next_one for one, next_one in pairwise(owners)) <= 1, owners
 
 
 async def test_another_router_takes_a_sender_over_when_its_owner_stops(pair: Harness) -> None:
