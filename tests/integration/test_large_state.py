@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -34,9 +33,7 @@ async def test_what_was_published_before_the_start_is_decided_on_all_that_is_kno
     for name, to in (("stopped", US), ("free", US_2), ("open", IN)):
         await harness.publish(name, to)
 
-    began = time.monotonic()
-    await harness.start_router()
-    assert time.monotonic() - began < 2.0
+    await harness.start_router()  # how fast that is, bench.startup measures
 
     assert (await harness.wait_for_final("stopped")).body["reason"] == "opted_out"
     assert (await harness.wait_for("open", "routed")).body["form"] == "text"
