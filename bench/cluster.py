@@ -118,7 +118,7 @@ class Cluster:
         process = self._process("simulator", [*command, "--settings", str(settings)])
         self._stack.push_async_callback(process.stop)
         await process.start()
-        await self._until_answers(f"{self.simulator_url}/simulator/stats")
+        await self._until_answers(process, f"{self.simulator_url}/simulator/stats")
 
     async def _start_router(self, index: int, options: Sequence[str] = (), within: float = 60) -> None:
         admin = free_port()
@@ -130,7 +130,7 @@ class Cluster:
         await process.start()
         self.routers.append(process)
         self.admin_ports.append(admin)
-        await self._until_answers(f"http://127.0.0.1:{admin}/readyz", within)
+        await self._until_answers(process, f"http://127.0.0.1:{admin}/readyz", within)
 
     def _process(self, name: str, command: list[str]) -> Process:
         environ = {
@@ -155,9 +155,11 @@ class Cluster:
         }
         return to_toml(config)
 
-    async def _until_answers(self, url: str, within: float = 60) -> None:
+    async def _until_answers(self, process: Process, url: str, within: float = 60) -> None:
         async with asyncio.timeout(within):
             while True:
+                if not process.running:
+                    raise RuntimeError(f"{process.name} ended instead of answering: {process.last_words()}")
                 try:
                     async with self.session.get(url) as answer:
                         if answer.status == 200:

@@ -75,6 +75,10 @@ class Process:
                 self._process = await making
                 raise
 
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return self._log.read_text(errors="replace")[-2_000:].strip()
+
     async def kill(self) -> None:
         """SIGKILL."""
         if self.running:

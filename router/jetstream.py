@@ -56,6 +56,10 @@ class WrongSequenceError(StoreError):
 class StoreRefusedError(StoreError):
     """The server answered that it will not; nothing was stored."""
 
+    def __init__(self, words: str, code: int | None = None) -> None:
+        super().__init__(words)
+        self.code = code  #: the JetStream API's own, where it gave one
+
 
 class TooLargeForStoreError(StoreRefusedError):
     """More bytes than the server takes in one message: trying again changes nothing."""
@@ -365,8 +369,8 @@ def _raise_for(error: Mapping[str, Any] | None) -> None:
     if code in _WRONG_SEQUENCE:
         raise WrongSequenceError(words)
     if code in _TOO_LARGE:
-        raise TooLargeForStoreError(f"{words} (error {code})")
-    raise StoreRefusedError(f"{words} (error {code})")
+        raise TooLargeForStoreError(f"{words} (error {code})", code)
+    raise StoreRefusedError(f"{words} (error {code})", code)
 
 
 def _stored(reply: Msg) -> Stored:

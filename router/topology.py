@@ -6,14 +6,17 @@ server can change it, and stops the start with a sentence where it cannot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from channels.model import Lane
 from router import subjects
-from router.jetstream import JetStream, StoreRefusedError
+from router.jetstream import JetStream, StoreError, StoreRefusedError, StoreUnavailableError
 from router.pulling import Handler, Puller
 from router.settings import Settings
 from router.timers import Kind
@@ -42,6 +45,12 @@ _SECOND = 10**9
 _REPEATS = 6 * 3600 * _SECOND
 #: The server cannot change these on an existing stream.
 _FIXED = ("retention", "storage")
+_STREAM_NOT_FOUND = 10059
+#: What a cluster answers while its servers come up, elect a leader or tell each other of a stream that was just made:
+#: no peers, unavailable, not the leader, not found.
+_NOT_YET = frozenset({10005, 10008, 10009, _STREAM_NOT_FOUND})
+#: For so many seconds it is asked again, as often as this: an election takes 4 to 9.
+_SETTLES_WITHIN, _ASKED_AGAIN = 20.0, 0.25
 
 
 class TopologyError(Exception):
@@ -197,10 +206,30 @@ def check_server(version: tuple[int, int, int]) -> None:
 
 async def provision(js: JetStream, settings: Settings) -> None:
     """Create or update everything. Safe to run from several routers at once."""
-    for plan in streams(settings):
-        await _ensure_stream(js, plan.config(settings.nats.replicas))
-    for stream, config in consumers(settings):
-        await ensure_consumer(js, stream, config)
+    replicas = settings.nats.replicas
+    steps = [partial(_ensure_stream, js, plan.config(replicas)) for plan in streams(settings)]
+    steps += [partial(ensure_consumer, js, stream, config) for stream, config in consumers(settings)]
+    deadline = time.monotonic() + (_SETTLES_WITHIN if replicas > 1 else 0)
+    for step in steps:
+        await _when_settled(step, deadline)
+
+
+async def _when_settled(step: Callable[[], Awaitable[None]], deadline: float) -> None:
+    """What one server of a cluster has made, for another is not there yet; it is asked again until the deadline."""
+    while True:
+        try:
+            return await step()
+        except (TopologyError, StoreError) as exc:
+            if time.monotonic() > deadline or not _passes(exc):
+                raise
+        await asyncio.sleep(_ASKED_AGAIN)
+
+
+def _passes(exc: BaseException | None) -> bool:
+    """Whether a cluster may answer otherwise in a moment."""
+    if isinstance(exc, TopologyError):
+        return _passes(exc.__cause__)
+    return isinstance(exc, StoreUnavailableError) or (isinstance(exc, StoreRefusedError) and exc.code in _NOT_YET)
 
 
 async def missing(js: JetStream, settings: Settings) -> list[str]:
@@ -220,10 +249,9 @@ async def _names(js: JetStream) -> set[str]:
 
 async def _ensure_stream(js: JetStream, wanted: dict[str, Any]) -> None:
     name = wanted["name"]
-    if name not in await _names(js):
-        await _create_stream(js, wanted)
+    if (current := await _stream_config(js, name)) is None:
+        await _apply(js, f"STREAM.CREATE.{name}", wanted, f"stream {name}")
         return
-    current = (await js.api(f"STREAM.INFO.{name}"))["config"]
     if differing := [key for key in _FIXED if current.get(key) != wanted[key]]:
         what = ", ".join(f"{key} is {current.get(key)!r} and must be {wanted[key]!r}" for key in differing)
         raise TopologyError(f"stream {name} exists and conflicts: {what}. Rename or remove it, then start again.")
@@ -231,8 +259,14 @@ async def _ensure_stream(js: JetStream, wanted: dict[str, Any]) -> None:
         await _apply(js, f"STREAM.UPDATE.{name}", {**current, **wanted}, f"stream {name}")
 
 
-async def _create_stream(js: JetStream, wanted: dict[str, Any]) -> None:
-    await _apply(js, f"STREAM.CREATE.{wanted['name']}", wanted, f"stream {wanted['name']}")
+async def _stream_config(js: JetStream, name: str) -> dict[str, Any] | None:
+    try:
+        config: dict[str, Any] = (await js.api(f"STREAM.INFO.{name}"))["config"]
+    except StoreRefusedError as exc:
+        if exc.code == _STREAM_NOT_FOUND:
+            return None
+        raise
+    return config
 
 
 async def ensure_consumer(js: JetStream, stream: str, config: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class DoomedRouter:
         roles: str = ALL_ROLES,
         **sections: Any,
     ) -> Self:
-        """Start it on the port that the provider calls, and wait until it is ready."""
+        """Start it on the port that the provider calls; it is ready then, or gone already where work waited for it."""
         file = folder / "doomed.json"
         file.write_text(json.dumps(router_settings(harness.server.url, harness.port, **{**SETTINGS, **sections})))
         process = await asyncio.create_subprocess_exec(
@@ -59,9 +59,12 @@ class DoomedRouter:
         async with asyncio.timeout(_BOUND):
             async for line in process.stdout:
                 if line == b"ready\n":
-                    await harness.watch()
-                    return doomed
-        raise AssertionError(f"it ended before it was ready: {await process.wait()}")
+                    break
+            else:
+                status = await process.wait()
+                assert status == -signal.SIGKILL, f"it ended before it was ready: {status}"
+        await harness.watch()
+        return doomed
 
     def freeze(self) -> None:
         """SIGSTOP: it lives, and says and does nothing."""

@@ -148,3 +148,18 @@ async def test_a_copy_that_is_behind_is_not_believed(servers: NatsCluster) -> No
             if stale:
                 break
     assert stale, "no copy was ever behind: this run shows nothing"
+
+
+async def _provision(url: str) -> None:
+    async with _connected([url], replicated=True) as js:
+        await topology.provision(js, Settings(nats=NatsSettings(url=url, replicas=3)))
+
+
+async def test_routers_that_start_together_make_everything_together(servers: NatsCluster) -> None:
+    """What one server has just made another has not heard of; more than once, because it takes chance to see it."""
+    for _ in range(3):
+        await asyncio.gather(*(_provision(url) for url in servers.urls), *(_provision(url) for url in servers.urls))
+        async with _connected(servers.urls, replicated=True) as js:
+            assert await topology.missing(js, Settings()) == []
+            for plan in topology.streams(Settings()):
+                await js.api(f"STREAM.DELETE.{plan.name}")
