@@ -6,17 +6,21 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 TEXT = "Hello Ana, your order 4711 is on its way and arrives on Monday between 9 and 12. Track it: https://example.com/"
 SUBJECT = "notifications.normal.shop"
 #: Publications that wait for their acknowledgement at a time.
 _WINDOW = 256
+_TRIES = 5  #: of a request that is not answered, before the last one
 
 
 def body(index: int, prefix: str = "n") -> bytes:
@@ -111,11 +115,19 @@ class JetStreamCourse:
 
     async def _api(self, subject: str, request: object) -> dict[str, Any]:
         assert self._client is not None
-        reply = await self._client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=10)
+        reply = await self._ask(f"$JS.API.{subject}", json.dumps(request).encode())
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise NatsError(f"{subject}: {answer['error']}")
         return answer
+
+    async def _ask(self, subject: str, request: bytes) -> Msg:
+        """More than once: a cluster leaves unanswered what reaches a server that has not got the new stream yet."""
+        assert self._client is not None
+        for _ in range(_TRIES):
+            with suppress(NatsTimeoutError):
+                return await self._client.request(subject, request, timeout=3)
+        return await self._client.request(subject, request, timeout=10)
 
 
 def bodies(count: int, prefix: str) -> Sequence[bytes]:

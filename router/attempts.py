@@ -89,7 +89,7 @@ class Attempts:
         """
         reached(CrashPoint.DISPATCH_TAKEN)
         if item.claimed:
-            await self._look_at(item)
+            await self.resume(item)
             return None
         if not self.recipients.consent.mirror.is_current:
             await self.recipients.consent.refresh(item.notification.recipient())
@@ -100,15 +100,17 @@ class Attempts:
             if await self.holding.holds(item):
                 return None
         except ConflictError:
-            await self._look_at(item)
+            await self.resume(item)
             return None
         await self.silence.expect(item.source, item.notification_id, item.snapshot, item.step)
+        # Before the claim: what cannot even be put into words must not look as if it might have been sent.
+        ready = instead or self._prepared(item)
         claim = await self._claim(item)
         if claim is None:
             return None
         started = time.monotonic()
         reached(CrashPoint.DISPATCH_CLAIMED)
-        outcome = instead or await self._send(item)
+        outcome = ready if isinstance(ready, SendError) else await self._send(item, *ready)
         reached(CrashPoint.DISPATCH_ANSWERED)
         if not instead:
             PROVIDER.observe(time.monotonic() - started, item.chosen.channel, item.chosen.sender)
@@ -120,6 +122,15 @@ class Attempts:
         took = time.monotonic() - started
         log.info("attempt.done", **_keys(item), **_words(outcome), seconds=round(took, 4))
         return outcome
+
+    async def begun(self, item: OutboxItem) -> bool:
+        """Whether this attempt stands in the log already: it is not to be made, its outcome is to be found out."""
+        story = await self.ledger.read(item.source, item.notification_id)
+        return story.snapshot.attempt(item.attempt) is not None
+
+    async def resume(self, item: OutboxItem) -> None:
+        """Act on what the log says of an attempt that was begun. Raises what `make` raises."""
+        await self._resume(item, await self.ledger.read(item.source, item.notification_id))
 
     def has_detour(self, item: OutboxItem, down: ProviderDownError) -> bool:
         """Whether, with this provider down, the plan goes on by another one."""
@@ -199,9 +210,6 @@ class Attempts:
                 return None
             item = item.on(story)
 
-    async def _look_at(self, item: OutboxItem) -> None:
-        await self._resume(item, await self.ledger.read(item.source, item.notification_id))
-
     async def _resume(self, item: OutboxItem, story: Story) -> None:
         """The attempt is in the log already: act on what stands there."""
         attempt = story.snapshot.attempt(item.attempt)
@@ -217,11 +225,18 @@ class Attempts:
             item.on(story), story, OutcomeUnknownError("a process died before it recorded the outcome"), crashed=True
         )
 
-    async def _send(self, item: OutboxItem) -> SendReceipt | SendError:
+    def _prepared(self, item: OutboxItem) -> tuple[Channel, OutboundMessage] | SendError:
+        step = item.chosen
+        sender, channel = self.senders.get(step.sender), self.channels.of(step)
+        if sender is None or channel is None:
+            return SenderUnknownError("the sender or the channel of the plan is no longer configured")
+        token = self.hasher.token(item.source, item.notification_id, item.attempt)
         try:
-            channel, message = self._prepared(item)
+            return channel, outbound_message(item, sender, token)
         except SendError as exc:
             return exc
+
+    async def _send(self, item: OutboxItem, channel: Channel, message: OutboundMessage) -> SendReceipt | SendError:
         try:
             async with asyncio.timeout(
                 self.timeout + _CONNECT
@@ -236,14 +251,6 @@ class Attempts:
             # Whatever escapes an adapter came after its call began: nobody knows what the provider did.
             log.exception("attempt.adapter_failed", **_keys(item))
             return OutcomeUnknownError(f"the adapter failed: {type(exc).__name__}")
-
-    def _prepared(self, item: OutboxItem) -> tuple[Channel, OutboundMessage]:
-        step = item.chosen
-        sender, channel = self.senders.get(step.sender), self.channels.of(step)
-        if sender is None or channel is None:
-            raise SenderUnknownError("the sender or the channel of the plan is no longer configured")
-        token = self.hasher.token(item.source, item.notification_id, item.attempt)
-        return channel, outbound_message(item, sender, token)
 
     async def _record(
         self, item: OutboxItem, story: Story, outcome: SendReceipt | SendError, *, crashed: bool = False

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 V = TypeVar("V")
 _GONE = {"DEL", "PURGE"}
 _LOADING = 120.0  #: seconds that loading a bucket may take
+_TRIES, _BETWEEN_TRIES = 4, 0.25  #: further ones to begin with it, and seconds between them
 _PAGE = 500  #: messages asked for at once: answers to other questions wait behind no more than these
 #: Seconds without a sign of life, which comes every two, after which a mirror may have fallen behind.
 _FRESH = 3.0
@@ -127,11 +128,25 @@ class Mirror(Generic[V]):
 
     async def start(self, *, wait: bool = True) -> None:
         """Load everything, then follow. Without `wait` that goes on: until `is_current`, `refresh` what matters."""
-        await self._follow()
+        await self._begin()
         self._forget_reconnects = self._js.when_reconnected(self._tear)
         self._guard = keep_running(f"mirror-{self.bucket.name}", self._watch_over)
         if wait:
             await self._loaded()
+
+    async def _begin(self) -> None:
+        """A consumer of a bucket that a cluster has just made may come to a server that does not have it yet.
+
+        Then nobody answers, and the next try goes to another one.
+        """
+        for _ in range(_TRIES):
+            try:
+                await self._follow()
+            except StoreUnavailableError:
+                await asyncio.sleep(_BETWEEN_TRIES)
+            else:
+                return
+        await self._follow()
 
     async def _loaded(self) -> None:
         try:
@@ -189,10 +204,11 @@ class Mirror(Generic[V]):
 
     def note(self, key: str, value: bytes, revision: int) -> None:
         """Our own write is known at once, before it comes back."""
-        if revision > self._sequence and self._entries.get(key, (b"", 0))[1] < revision:
+        before = self._entries.get(key)
+        if revision > self._sequence and (before is None or before[1] < revision):
             self._entries[key] = (value, revision)
             self.changes += 1
-            if self._expiry is not None:
+            if self._expiry is not None and (before is None or self._ends_sooner(value, before[0])):
                 self._expiry.came(key)
 
     def drop(self, key: str, revision: int) -> None:
@@ -206,6 +222,10 @@ class Mirror(Generic[V]):
         if self._expiry is not None:
             for key in self._expiry.ended(self._clock()):
                 self._entries.pop(key, None)
+
+    def _ends_sooner(self, value: bytes, before: bytes) -> bool:
+        assert self._ends is not None
+        return self._ends(self._decode(value)) < self._ends(self._decode(before))
 
     def _end_of(self, key: str) -> datetime | None:
         value = self.get(key)

@@ -26,7 +26,7 @@ from router.jetstream import JetStream, StoreError
 from router.outbox import OutboxItem, item_of
 from router.pacing import LaneChooser, Pacer
 from router.places import Places
-from router.pulling import Puller
+from router.pulling import Puller, place_of
 from router.rendering import content_of
 from router.resting import Rests
 from router.settings import DispatchSettings
@@ -40,6 +40,7 @@ _AHEAD = 0.5
 #: Share of its rate that a sender uses: requests that leave evenly do not arrive evenly, and what arrives is counted.
 _UNDER = 0.98
 _DETOUR_LOOK = 0.2  #: seconds between looks, while the provider is down, at what another one can take
+_LOOK_AGAIN = 1.0  #: seconds, when the log could not say whether a message's attempt was begun
 _BUDGET_LOOK = 0.2  #: seconds between looks at whether more of the daily budget has to be booked
 _PAUSE_WITHOUT_HINT = 5.0  #: seconds, when the provider says "too fast" and not for how long
 
@@ -195,8 +196,11 @@ class SenderQueue:
         waiting = self._waiting[lane]
 
         def take(msg: Msg) -> None:
-            waiting.append(msg)
-            self._arrived.set()
+            item = _readable(msg) if self._budget else None
+            if item is not None and (item.claimed or place_of(msg).deliveries > 1):
+                self._begin_look(item, msg, waiting)
+            else:
+                self._line_up(msg, waiting)
 
         config = topology.dispatching(self._sender.name, lane, self._settings.ack_wait)
 
@@ -204,6 +208,33 @@ class SenderQueue:
             return self._most_waiting() - len(waiting)
 
         return topology.puller(self._js, subjects.OUTBOX, config, take, room)
+
+    def _line_up(self, msg: Msg, waiting: deque[Msg]) -> None:
+        waiting.append(msg)
+        self._arrived.set()
+
+    def _begin_look(self, item: OutboxItem, msg: Msg, waiting: deque[Msg]) -> None:
+        """What a process began and died with was paid for: it does not wait for a day that has budget."""
+
+        async def resume(_msg: Msg) -> None:
+            await self._attempts.resume(item)
+
+        async def look() -> None:
+            try:
+                begun = await self._attempts.begun(item)
+            except StoreError:
+                await self._settler.give_back(msg, _LOOK_AGAIN)
+                return
+            if begun:
+                await self._settler.handle(resume, msg)
+            elif self._open:
+                self._line_up(msg, waiting)
+            else:
+                await self._settler.give_back(msg, 0.0)
+
+        task = asyncio.create_task(look())
+        self._sending[task] = msg
+        task.add_done_callback(self._sending.pop)
 
     def _most_waiting(self) -> int:
         """Of each lane. What cannot go now stays in the outbox; one is enough to find out whether it can."""

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from channels.model import Lane
+from channels.model import Lane, OutboundMessage
 from channels.testing import until
 from channels.twilio.simulator import Faults
 from router.app import INTAKE
 from router.dispatch import AT_ONCE
+from router.outbox import OutboxItem
 from tests.integration.conftest import Start
 from tests.integration.harness import US, US_SENDER, Harness
 
@@ -122,3 +123,20 @@ async def test_a_router_that_stops_records_what_it_is_sending(start: Start) -> N
 
     await until(lambda: harness.statuses("n-1") == SENT)
     assert await _passed_the_outbox(harness) == 0
+
+
+async def test_what_cannot_be_put_into_words_does_not_look_as_if_it_might_have_been_sent(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fails(item: OutboxItem, *_: object) -> OutboundMessage:
+        asked.append(item.notification_id)
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr("router.attempts.outbound_message", fails)
+    harness = await start()
+    await harness.publish("n-1")
+
+    await until(lambda: len(asked) > 1)  # not given up either
+    assert harness.statuses("n-1") == ["routed"]

@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from channels.testing import until
 from channels.twilio.simulator import Faults
-from tests.integration.harness import US, Event, Harness
-from tests.reliability.doomed import SETTINGS
+from router.app import Router
+from router.crashpoints import CrashPoint
+from router.settings import Settings
+from tests.integration.harness import SENDERS, US, Event, Harness, router_settings
+from tests.reliability.doomed import SETTINGS, DoomedRouter
 
 pytestmark = pytest.mark.nats
 
@@ -174,3 +178,42 @@ async def test_a_provider_that_answers_no_search_holds_up_nothing_that_is_due(st
 
     routed = await harness.wait_for("due", "routed")
     assert datetime.fromisoformat(routed.body["recorded_at"]) - due < timedelta(seconds=2.5)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_was_being_sent_when_its_router_died_is_looked_after_though_its_sender_has_no_budget_left(
+    stack: AsyncExitStack, tmp_path: Path, at_once: bool
+) -> None:
+    """It was paid for when it was begun; what was not waits for the next day, and not in its way."""
+    one_a_day = {"daily_messages": 1, "daily_reserve": 0}
+    senders = [{**sender, **(one_a_day if sender["name"] == "us" else {})} for sender in SENDERS]
+    harness = await stack.enter_async_context(Harness(faults=Faults(callbacks_lost=1)))
+    if not at_once:
+        await _route(harness, ["n-1"], senders)
+    doomed = await DoomedRouter.start(harness, tmp_path, CrashPoint.DISPATCH_ANSWERED, senders=senders)
+    stack.push_async_callback(doomed.close)
+    if at_once:
+        await harness.publish("n-1")
+    await doomed.died()
+    rest = [f"n-{number}" for number in range(2, 5)]
+    await _route(harness, rest, senders)
+
+    await harness.start_router(**{**SETTINGS, "senders": senders})
+
+    assert (await harness.wait_for("n-1", "unknown")).body["reason"] == "crashed"
+    assert await harness.report(harness.sent[0], "delivered") == 204
+    await harness.wait_for("n-1", "delivered")
+    assert [harness.statuses(each) for each in rest] == [["routed"]] * 3
+    assert len(harness.sent) == 1
+
+
+async def _route(harness: Harness, ids: list[str], senders: list[dict[str, Any]]) -> None:
+    """By a router that sends nothing: they wait in the outbox."""
+    given = router_settings(harness.server.url, harness.reserve_port(), **{**SETTINGS, "senders": senders})
+    router = Router(Settings(**given), harness.environ, frozenset({"intake"}))
+    await router.start()
+    await harness.watch()
+    for each in ids:
+        await harness.publish(each)
+        await harness.wait_for(each, "routed")
+    await router.stop()

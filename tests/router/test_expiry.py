@@ -63,6 +63,17 @@ def test_what_was_renewed_stays_until_its_later_end() -> None:
     assert looked.mirror.keys() == []
 
 
+def test_what_is_renewed_again_and_again_is_looked_at_no_more_often_than_it_would_have_ended() -> None:
+    looked = Looked()
+    looks = 0
+    for _ in range(600):
+        looked.put("a", looked.now + timedelta(minutes=5))
+        looks += looked.seconds(1)
+    assert 2 <= looks <= 4
+    looked.seconds(360)
+    assert looked.mirror.keys() == []
+
+
 def test_an_end_that_was_moved_forward_counts_too() -> None:
     looked = Looked()
     looked.put("a", NOON + timedelta(hours=20))
