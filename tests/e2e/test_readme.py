@@ -22,7 +22,7 @@ from tests.integration.secured import free_ports
 pytestmark = [pytest.mark.e2e, pytest.mark.nats, pytest.mark.slow]
 
 README = Path(__file__).parents[2] / "README.md"
-_BOUND = 30.0  #: seconds that a start or a command may take
+_BOUND = 60.0  #: seconds that a start or a command may take
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -120,7 +120,7 @@ async def test_a_crowd_that_says_nothing_makes_room_for_whoever_says_something()
             for _ in range(20):
                 async with session.post(listener.url, data=b"x") as answer:
                     assert answer.status == 204
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             assert [await reader.read() for reader, _ in crowd[:250]] == [b""] * 250, "the first to come are let go"
         assert not any(reader.at_eof() for reader, _ in crowd[-40:])
         for _, writer in crowd:
@@ -163,7 +163,7 @@ async def test_whoever_does_not_take_the_answers_is_cut_off() -> None:
         assert port is not None
         _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while listener.connections:
                 await asyncio.sleep(0.05)
         writer.close()

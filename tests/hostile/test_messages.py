@@ -68,7 +68,7 @@ class RawPublisher:
         """Until the server has taken it."""
         sizes = f"{len(headers)} {len(headers) + len(body)}"
         self._writer.write(f"HPUB {subject} {sizes}\r\n".encode() + headers + body + b"\r\nPING\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await self._reader.readline() == b"PONG\r\n"
 
     def close(self) -> None:

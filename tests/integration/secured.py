@@ -23,7 +23,7 @@ from router.embedded import find_binary
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "nats"
 USERS = ("router", "operator", "system", "shop", "crm")
-_READY_WITHIN = 15.0  #: seconds
+_READY_WITHIN = 30.0  #: seconds
 
 
 class SecuredNats:

@@ -100,7 +100,7 @@ async def test_what_is_taken_back_while_it_waits_for_its_sender_gives_its_place_
     await harness.wait_for("taken-back", "routed")
 
     request = {"source": "shop", "id": "taken-back"}
-    await harness.client.request("pointsman.cancel", json.dumps(request).encode(), timeout=5)
+    await harness.client.request("pointsman.cancel", json.dumps(request).encode(), timeout=30)
 
     await harness.wait_for("taken-back", "canceled")
     await _given_back(harness)
@@ -113,7 +113,7 @@ async def test_explaining_counts_what_was_sent_and_not_what_is_asked(start: Star
 
     async def explained() -> str:
         request = {"id": "x", "to": US, "content": {"text": "hi"}}
-        answer = await harness.client.request("pointsman.explain", json.dumps(request).encode(), timeout=5)
+        answer = await harness.client.request("pointsman.explain", json.dumps(request).encode(), timeout=30)
         return str(json.loads(answer.data)["outcome"])
 
     assert [await explained(), await explained()] == ["routed", "routed"]
@@ -164,7 +164,7 @@ async def test_event_and_explanation_say_the_same_where_a_cap_stops_what_no_rout
     decided = (await harness.wait_for("n-2", "deferred")).body["decision"]
     asked = {"id": "n-3", "to": US, "content": long}
     explained = json.loads(
-        (await harness.client.request("pointsman.explain", json.dumps(asked).encode(), timeout=5)).data
+        (await harness.client.request("pointsman.explain", json.dumps(asked).encode(), timeout=30)).data
     )
     assert (decided["reason"], explained["reason"]) == ("frequency_cap", "frequency_cap")
     said = [

@@ -161,7 +161,7 @@ async def test_a_question_about_an_unknown_id_names_it(shop: Pointsman) -> None:
 
 
 async def test_a_question_on_the_subject_of_one_source_cannot_be_about_another(harness: Harness) -> None:
-    reply = await harness.client.request("pointsman.trace.shop", b'{"source": "crm", "id": "a1"}', timeout=5)
+    reply = await harness.client.request("pointsman.trace.shop", b'{"source": "crm", "id": "a1"}', timeout=30)
     assert b'"field":"source"' in reply.data
 
 

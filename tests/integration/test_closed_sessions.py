@@ -24,7 +24,7 @@ async def in_a_session(start: Start, word: str, content: dict[str, Any]) -> Harn
     # A while ago: what is written after a message has begun leaves the session open.
     at = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
     request = json.dumps({"sender": "wa", "recipient": IN, "at": at}).encode()
-    assert json.loads((await harness.client.request("pointsman.session.touch", request, timeout=5)).data)["open"]
+    assert json.loads((await harness.client.request("pointsman.session.touch", request, timeout=30)).data)["open"]
     await harness.publish("n-1", IN, content=content)
     await harness.wait_for("n-1", "delivered")
     await harness.idle()

@@ -89,7 +89,7 @@ async def test_the_explanation_and_the_metrics_say_so(start: Start) -> None:
     await settled(harness, 2)
 
     notification = {"id": "x", "to": "+12025550123", "content": {"text": "hi"}}
-    reply = await harness.client.request("pointsman.explain", json.dumps(notification).encode(), timeout=5)
+    reply = await harness.client.request("pointsman.explain", json.dumps(notification).encode(), timeout=30)
     (said,) = json.loads(reply.data)["waits"]
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
     assert said == f"sender 'us' has used its 2 messages of today, and goes on at {tomorrow}T00:00:00+00:00"

@@ -161,7 +161,7 @@ async def test_the_secured_cluster_keeps_three_copies_and_lets_in_whom_it_knows(
                             break
                 assert event.status == "delivered"
             client = await secured_cluster.connect("operator")
-            answer = await client.request("$JS.API.STREAM.INFO.DELIVERIES", b"", timeout=5)
+            answer = await client.request("$JS.API.STREAM.INFO.DELIVERIES", b"", timeout=30)
             assert len(json.loads(answer.data)["cluster"]["replicas"]) == 2
         finally:
             await router.stop()

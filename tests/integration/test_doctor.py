@@ -189,6 +189,6 @@ async def test_an_inbox_that_this_user_may_not_listen_to_is_named() -> None:
     async with SecuredNats() as secured:
         settings = Settings(nats={**secured.settings("router"), "inbox": "_INBOX"})
         connected = await secured.connect("router")
-        reply = await connected.request("$SYS.REQ.USER.INFO", b"", timeout=5)
+        reply = await connected.request("$SYS.REQ.USER.INFO", b"", timeout=30)
         finding = permissions_finding(settings, json.loads(reply.data))
         assert (finding.level, finding.says) == (Level.FAILURE, "this user may not subscribe to _INBOX.>")

@@ -95,7 +95,7 @@ async def test_what_waits_shows_behind_a_hundred_senders_and_any_number_of_subsc
         ("DELIVERIES", {"durable_name": f"a{number:03}", "ack_policy": "explicit", "filter_subject": "deliveries.a.>"})
         for number in range(300)
     ]
-    js = JetStream(harness.client, timeout=5)
+    js = JetStream(harness.client, timeout=10)
     await js.start()
     for each in others:
         await topology.ensure_consumer(js, *each)

@@ -31,7 +31,7 @@ plan = [{ channel = "whatsapp" }, { channel = "sms" }]
 
 async def throw(harness: Harness, kind: Kind, name: str, **changes: Any) -> Switches:
     """Pause, and wait until every router has heard of it."""
-    js = JetStream(harness.client, timeout=2)
+    js = JetStream(harness.client, timeout=10)
     await js.start()
     switches = Switches(js, "")
     await switches.throw(Switch(kind, name, utc_now(), **changes))

@@ -97,7 +97,7 @@ async def test_a_service_reads_what_recipients_write_where_it_may(server: Secure
         "raw": {},
         "received_at": "2026-11-20T12:00:00Z",
     }
-    await router.request("inbound.sms.us", json.dumps(event).encode(), timeout=5)
+    await router.request("inbound.sms.us", json.dumps(event).encode(), timeout=30)
     async with as_service(server, "crm") as crm, asyncio.timeout(20), aclosing(crm.inbound("crm_events")) as messages:
         assert (await anext(messages)).text == "hello"
     assert server.refused == []
@@ -107,7 +107,7 @@ async def test_what_needs_schedules_and_buckets_works_under_the_routers_own_perm
     operator = await server.connect("operator")
     async with as_service(server, "shop") as shop:
         stop = {"recipient": "+12025550199", "state": "opted_out", "proof": "letter of 2026-11-01"}
-        reply = await operator.request("pointsman.consent.set", json.dumps(stop).encode(), timeout=5)
+        reply = await operator.request("pointsman.consent.set", json.dumps(stop).encode(), timeout=30)
         assert b"error" not in reply.data
         send_at = (utc_now() + timedelta(days=7)).isoformat()
         later = {"id": "a2", "to": US, "content": {"text": "hello"}, "send_at": send_at}
@@ -119,7 +119,7 @@ async def test_what_needs_schedules_and_buckets_works_under_the_routers_own_perm
 
 
 async def test_an_operator_pauses_and_publishes_policies(server: SecuredNats) -> None:
-    js = JetStream(await server.connect("operator"), timeout=2)
+    js = JetStream(await server.connect("operator"), timeout=10)
     await js.start()
     switch = Switch(Kind.CATEGORY, "marketing", utc_now())
     await Switches(js, "").throw(switch)
@@ -229,7 +229,7 @@ async def test_a_service_can_have_no_answer_written_where_it_may_not_write(serve
     await client.flush()
 
     # Each was taken, and what the router answered last was answered: a question that comes after it is.
-    await client.request("pointsman.trace.shop", b'{"id": "a1"}', timeout=5)
+    await client.request("pointsman.trace.shop", b'{"id": "a1"}', timeout=30)
     async with as_service(server, "shop") as shop:
         await final_event(shop, "reply")
     assert {reply: await messages_on(router, reply) for reply in WRITTEN_BY_OTHERS} == dict.fromkeys(
@@ -263,7 +263,7 @@ async def test_a_consumer_asks_for_what_its_subject_says(server: SecuredNats) ->
     for change in ({"filter_subject": "deliveries.crm.>"}, {"filter_subjects": ["deliveries.crm.>"]}):
         config = {"durable_name": "shop_events", "name": "shop_events", "ack_policy": "explicit", **change}
         request = json.dumps({"stream_name": "DELIVERIES", "config": config}).encode()
-        answer = json.loads((await shop.request(subject, request, timeout=5)).data)
+        answer = json.loads((await shop.request(subject, request, timeout=30)).data)
         assert answer["error"]["code"] == 400
 
 
@@ -299,7 +299,7 @@ async def stored(server: SecuredNats) -> dict[str, int]:
     router = await server.connect("router")
     sequences = {}
     for name in ("NOTIFICATIONS", "OUTBOX", "DELIVERIES", "TIMERS", "INBOUND", "DEADLETTERS", "KV_consent"):
-        reply = await router.request(f"$JS.API.STREAM.INFO.{name}", b"", timeout=5)
+        reply = await router.request(f"$JS.API.STREAM.INFO.{name}", b"", timeout=30)
         sequences[name] = json.loads(reply.data)["state"]["last_seq"]
     return sequences
 

@@ -140,7 +140,7 @@ async def test_what_nobody_can_read_in_the_bucket_keeps_no_pause_from_being_hear
     await until(lambda: "cannot be read" in refused(harness)[0])
     assert "~" not in harness.routers[0].health.notes()["policy"]
 
-    js = JetStream(harness.client, timeout=2)
+    js = JetStream(harness.client, timeout=10)
     await js.start()
     await Switches(js, "").throw(Switch(Kind.SOURCE, "shop", utc_now()))
 
@@ -182,6 +182,6 @@ async def test_a_router_does_not_start_with_a_broken_document(start: Start) -> N
 
 
 async def _publications(harness: Harness) -> Publications:
-    js = JetStream(harness.client, timeout=2)
+    js = JetStream(harness.client, timeout=10)
     await js.start()
     return Publications(js, "")

@@ -20,7 +20,7 @@ CONTENT = {"text": "hi", "template": TEMPLATE}
 
 
 async def ask(harness: Harness, service: str, **request: Any) -> dict[str, Any]:
-    answer = await harness.client.request(f"pointsman.reach.{service}", json.dumps(request).encode(), timeout=5)
+    answer = await harness.client.request(f"pointsman.reach.{service}", json.dumps(request).encode(), timeout=30)
     return dict(json.loads(answer.data))
 
 

@@ -74,7 +74,7 @@ REFUSED: list[tuple[str, object, int, str | None]] = [
 
 async def _ask(harness: Harness, name: str, request: object) -> tuple[dict[str, Any], Msg]:
     body = request if isinstance(request, bytes) else json.dumps(request).encode()
-    msg = await harness.client.request(f"pointsman.{name}", body, timeout=5)
+    msg = await harness.client.request(f"pointsman.{name}", body, timeout=30)
     return json.loads(msg.data), msg
 
 
@@ -424,7 +424,7 @@ async def test_an_answer_is_written_into_no_stream_and_a_lease_that_makes_no_sen
         await harness.client.publish("pointsman.explain", b"{}", reply=reply)
     for key in ("lease.uk", "lease.us", "router.stranger"):
         await harness.js.publish(f"$KV.senders.{key}", b'{"error": {}}')
-    await harness.client.request("pointsman.explain", b"{}", timeout=5)
+    await harness.client.request("pointsman.explain", b"{}", timeout=30)
 
     assert (await harness.js.stream_info("DELIVERIES")).state.last_seq == before
     await asyncio.sleep(1.2)  # in which every lease was renewed twice

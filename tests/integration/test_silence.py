@@ -185,7 +185,7 @@ async def test_taking_back_what_was_given_up_says_whether_the_earlier_message_ma
 
         request = b'{"source": "shop", "id": "n-1"}'
         for _ in range(2):
-            reply = await harness.client.request("pointsman.cancel", request, timeout=5)
+            reply = await harness.client.request("pointsman.cancel", request, timeout=30)
             assert json.loads(reply.data)["canceled"] is in_time
 
         await harness.wait_for("n-1", "canceled")

@@ -95,7 +95,7 @@ async def test_a_variable_that_the_provider_declares_is_asked_for_by_name(start:
     event = await harness.wait_for("n-1", "rejected")
     assert event.body["reason"] == "template_variables"
     assert harness.sent == []
-    js = JetStream(harness.client, timeout=2)
+    js = JetStream(harness.client, timeout=10)
     await js.start()
     assert {sid: report.variables for sid, report in (await kept_reports(js, "")).items()} == {EN: frozenset({"1"})}
 
