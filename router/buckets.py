@@ -224,12 +224,21 @@ class Mirror(Generic[V]):
                 self._entries.pop(key, None)
 
     def _ends_sooner(self, value: bytes, before: bytes) -> bool:
-        assert self._ends is not None
-        return self._ends(self._decode(value)) < self._ends(self._decode(before))
+        end, ended = self._end_in(value), self._end_in(before)
+        return end is not None and (ended is None or end < ended)
 
     def _end_of(self, key: str) -> datetime | None:
-        value = self.get(key)
-        return self._ends(value) if self._ends is not None and value is not None else None
+        entry = self._entries.get(key)
+        return self._end_in(entry[0]) if entry else None
+
+    def _end_in(self, value: bytes) -> datetime | None:
+        """What nobody can read stays until it is written anew: it must not hold up what follows it."""
+        if self._ends is None:
+            return None
+        try:
+            return self._ends(self._decode(value))
+        except (ValueError, LookupError, TypeError):
+            return None
 
     async def _follow(self) -> None:
         start = (

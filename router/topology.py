@@ -209,27 +209,29 @@ async def provision(js: JetStream, settings: Settings) -> None:
     replicas = settings.nats.replicas
     steps = [partial(_ensure_stream, js, plan.config(replicas)) for plan in streams(settings)]
     steps += [partial(ensure_consumer, js, stream, config) for stream, config in consumers(settings)]
-    deadline = time.monotonic() + (_SETTLES_WITHIN if replicas > 1 else 0)
+    deadline = time.monotonic() + _SETTLES_WITHIN
     for step in steps:
-        await _when_settled(step, deadline)
+        await _when_settled(step, deadline, elects=replicas > 1)
 
 
-async def _when_settled(step: Callable[[], Awaitable[None]], deadline: float) -> None:
+async def _when_settled(step: Callable[[], Awaitable[None]], deadline: float, *, elects: bool) -> None:
     """What one server of a cluster has made, for another is not there yet; it is asked again until the deadline."""
     while True:
         try:
             return await step()
         except (TopologyError, StoreError) as exc:
-            if time.monotonic() > deadline or not _passes(exc):
+            if time.monotonic() > deadline or not _passes(exc, elects=elects):
                 raise
         await asyncio.sleep(_ASKED_AGAIN)
 
 
-def _passes(exc: BaseException | None) -> bool:
-    """Whether a cluster may answer otherwise in a moment."""
+def _passes(exc: BaseException | None, *, elects: bool) -> bool:
+    """Whether NATS may answer otherwise in a moment. Silence is an election, or a permission that is missing."""
     if isinstance(exc, TopologyError):
-        return _passes(exc.__cause__)
-    return isinstance(exc, StoreUnavailableError) or (isinstance(exc, StoreRefusedError) and exc.code in _NOT_YET)
+        return _passes(exc.__cause__, elects=elects)
+    if isinstance(exc, StoreUnavailableError):
+        return elects
+    return isinstance(exc, StoreRefusedError) and exc.code in _NOT_YET
 
 
 async def missing(js: JetStream, settings: Settings) -> list[str]:

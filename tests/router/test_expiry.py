@@ -100,6 +100,18 @@ def test_what_is_gone_already_is_passed_over() -> None:
     assert looked.mirror.keys() == []
 
 
+def test_what_cannot_be_read_holds_nothing_up() -> None:
+    looked = Looked()
+    looked.mirror.note("a", b"never", 1)
+    looked.mirror.note("a", b"ever", 2)
+    looked.mirror.note("b", (NOON + timedelta(minutes=1)).isoformat().encode(), 3)
+    looked.seconds(120)
+    assert looked.mirror.keys() == ["a"]
+    looked.mirror.note("a", (NOON + timedelta(minutes=3)).isoformat().encode(), 4)
+    looked.seconds(120)
+    assert looked.mirror.keys() == []
+
+
 def test_a_mirror_of_what_never_expires_lets_go_of_nothing() -> None:
     store = MemoryStore()
     mirror: Mirror[bytes] = Mirror(store, Bucket(store, "some"), bytes)
