@@ -102,9 +102,9 @@ class Attempts:
         except ConflictError:
             await self.resume(item)
             return None
-        await self.silence.expect(item.source, item.notification_id, item.snapshot, item.step)
         # Before the claim: what cannot even be put into words must not look as if it might have been sent.
         ready = instead or self._prepared(item)
+        await self.silence.expect(item.source, item.notification_id, item.snapshot, item.step)
         claim = await self._claim(item)
         if claim is None:
             return None

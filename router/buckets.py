@@ -8,6 +8,7 @@ a cache: it may be lost at any instant, and what must not be decided on stale da
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from nats.aio.msg import Msg
 
 from router.clock import Clock, utc_now
 from router.expiry import Expiry
-from router.jetstream import JetStream, StoreRefusedError, StoreUnavailableError, WrongSequenceError
+from router.jetstream import JetStream, StoreError, StoreRefusedError, StoreUnavailableError, WrongSequenceError
 from router.pulling import Puller, place_of
 from router.tasks import keep_running
 
@@ -27,7 +28,8 @@ log = structlog.get_logger(__name__)
 V = TypeVar("V")
 _GONE = {"DEL", "PURGE"}
 _LOADING = 120.0  #: seconds that loading a bucket may take
-_TRIES, _BETWEEN_TRIES = 4, 0.25  #: further ones to begin with it, and seconds between them
+#: For so many seconds a cluster that elects a leader is asked again to begin with it, as often as this.
+_BEGINS_WITHIN, _ASKED_AGAIN = 10.0, 0.25
 _PAGE = 500  #: messages asked for at once: answers to other questions wait behind no more than these
 #: Seconds without a sign of life, which comes every two, after which a mirror may have fallen behind.
 _FRESH = 3.0
@@ -139,14 +141,17 @@ class Mirror(Generic[V]):
 
         Then nobody answers, and the next try goes to another one.
         """
-        for _ in range(_TRIES):
+        deadline = time.monotonic() + _BEGINS_WITHIN
+        while True:
             try:
                 await self._follow()
-            except StoreUnavailableError:
-                await asyncio.sleep(_BETWEEN_TRIES)
+            except StoreError as exc:
+                passes = isinstance(exc, StoreUnavailableError) or (isinstance(exc, StoreRefusedError) and exc.passes)
+                if not passes or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_ASKED_AGAIN)
             else:
                 return
-        await self._follow()
 
     async def _loaded(self) -> None:
         try:

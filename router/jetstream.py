@@ -41,6 +41,10 @@ _TOO_LARGE = {10054, 10097}
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
 #: The leader's words for the former; a stream that is gone is a 404, too, and something else altogether.
 _NO_MESSAGE = 10037
+STREAM_NOT_FOUND = 10059
+#: What a cluster answers while its servers come up, elect a leader or tell each other of a stream that was just made:
+#: no peers, unavailable, not the leader, made otherwise by somebody else, not found.
+_NOT_YET = frozenset({10005, 10008, 10009, 10058, STREAM_NOT_FOUND})
 #: How often overdue requests are looked for: the resolution of time-outs, in seconds.
 _SWEEP = 0.1
 
@@ -59,6 +63,11 @@ class StoreRefusedError(StoreError):
     def __init__(self, words: str, code: int | None = None) -> None:
         super().__init__(words)
         self.code = code  #: the JetStream API's own, where it gave one
+
+    @property
+    def passes(self) -> bool:
+        """Whether a cluster may answer otherwise in a moment."""
+        return self.code in _NOT_YET
 
 
 class TooLargeForStoreError(StoreRefusedError):

@@ -41,6 +41,8 @@ _AHEAD = 0.5
 _UNDER = 0.98
 _DETOUR_LOOK = 0.2  #: seconds between looks, while the provider is down, at what another one can take
 _LOOK_AGAIN = 1.0  #: seconds, when the log could not say whether a message's attempt was begun
+#: Others that come through, one at each `ack_wait`, before what made room for them comes again.
+_PASSED_BY = 10
 _BUDGET_LOOK = 0.2  #: seconds between looks at whether more of the daily budget has to be booked
 _PAUSE_WITHOUT_HINT = 5.0  #: seconds, when the provider says "too fast" and not for how long
 
@@ -95,6 +97,7 @@ class SenderQueue:
         self._keeping = [keep_running(f"alive-{self._sender.name}", self._stay_alive)]
         if self._budget:
             self._keeping.append(keep_running(f"budget-{self._sender.name}", partial(self._keep_budget, self._budget)))
+            self._beginning.append(keep_running(f"room-{self._sender.name}", self._keep_room))
 
     async def pause(self) -> None:
         """Take nothing new and begin nothing new."""
@@ -222,7 +225,8 @@ class SenderQueue:
         async def look() -> None:
             try:
                 begun = await self._attempts.begun(item)
-            except StoreError:
+            except Exception as exc:
+                log.warning("sender.not_looked", sender=self._sender.name, why=str(exc))
                 await self._settler.give_back(msg, _LOOK_AGAIN)
                 return
             if begun:
@@ -282,6 +286,18 @@ class SenderQueue:
             except StoreError as exc:
                 log.warning("sender.budget_unavailable", sender=self._sender.name, why=str(exc))
             await asyncio.sleep(_BUDGET_LOOK)
+
+    async def _keep_room(self) -> None:
+        """What was begun elsewhere comes through, though all that waits here waits for tomorrow.
+
+        One place now and then is enough: what is delivered again comes before what is new.
+        """
+        while True:
+            await asyncio.sleep(self._settings.ack_wait)
+            for lane, waiting in self._waiting.items():
+                if len(waiting) >= self._most_waiting() and not self._fits(lane, waiting):
+                    await self._settler.give_back(waiting.pop(), _PASSED_BY * self._settings.ack_wait)
+                    self._pullers[lane].more_room()
 
     def _next(self) -> Msg | None:
         """The message whose turn it is; chosen as late as possible, so that an urgent one still overtakes."""

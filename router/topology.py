@@ -16,7 +16,7 @@ from typing import Any
 
 from channels.model import Lane
 from router import subjects
-from router.jetstream import JetStream, StoreError, StoreRefusedError, StoreUnavailableError
+from router.jetstream import STREAM_NOT_FOUND, JetStream, StoreError, StoreRefusedError, StoreUnavailableError
 from router.pulling import Handler, Puller
 from router.settings import Settings
 from router.timers import Kind
@@ -45,11 +45,7 @@ _SECOND = 10**9
 _REPEATS = 6 * 3600 * _SECOND
 #: The server cannot change these on an existing stream.
 _FIXED = ("retention", "storage")
-_STREAM_NOT_FOUND = 10059
-#: What a cluster answers while its servers come up, elect a leader or tell each other of a stream that was just made:
-#: no peers, unavailable, not the leader, not found.
-_NOT_YET = frozenset({10005, 10008, 10009, _STREAM_NOT_FOUND})
-#: For so many seconds it is asked again, as often as this: an election takes 4 to 9.
+#: For so many seconds a cluster is asked again, as often as this: an election takes 4 to 9.
 _SETTLES_WITHIN, _ASKED_AGAIN = 20.0, 0.25
 
 
@@ -209,13 +205,13 @@ async def provision(js: JetStream, settings: Settings) -> None:
     replicas = settings.nats.replicas
     steps = [partial(_ensure_stream, js, plan.config(replicas)) for plan in streams(settings)]
     steps += [partial(ensure_consumer, js, stream, config) for stream, config in consumers(settings)]
-    deadline = time.monotonic() + _SETTLES_WITHIN
     for step in steps:
-        await _when_settled(step, deadline, elects=replicas > 1)
+        await _when_settled(step, elects=replicas > 1)
 
 
-async def _when_settled(step: Callable[[], Awaitable[None]], deadline: float, *, elects: bool) -> None:
-    """What one server of a cluster has made, for another is not there yet; it is asked again until the deadline."""
+async def _when_settled(step: Callable[[], Awaitable[None]], *, elects: bool) -> None:
+    """What one server of a cluster has made, for another is not there yet; it is asked again for a while."""
+    deadline = time.monotonic() + _SETTLES_WITHIN
     while True:
         try:
             return await step()
@@ -231,7 +227,7 @@ def _passes(exc: BaseException | None, *, elects: bool) -> bool:
         return _passes(exc.__cause__, elects=elects)
     if isinstance(exc, StoreUnavailableError):
         return elects
-    return isinstance(exc, StoreRefusedError) and exc.code in _NOT_YET
+    return isinstance(exc, StoreRefusedError) and exc.passes
 
 
 async def missing(js: JetStream, settings: Settings) -> list[str]:
@@ -265,7 +261,7 @@ async def _stream_config(js: JetStream, name: str) -> dict[str, Any] | None:
     try:
         config: dict[str, Any] = (await js.api(f"STREAM.INFO.{name}"))["config"]
     except StoreRefusedError as exc:
-        if exc.code == _STREAM_NOT_FOUND:
+        if exc.code == STREAM_NOT_FOUND:
             return None
         raise
     return config
