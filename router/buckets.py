@@ -147,6 +147,8 @@ class Mirror(Generic[V]):
                 await self._follow()
             except StoreError as exc:
                 passes = isinstance(exc, StoreUnavailableError) or (isinstance(exc, StoreRefusedError) and exc.passes)
+                if self._puller:
+                    await self._puller.stop()  # of two, each would hide from the other what it took
                 if not passes or time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_ASKED_AGAIN)
@@ -241,9 +243,10 @@ class Mirror(Generic[V]):
         if self._ends is None:
             return None
         try:
-            return self._ends(self._decode(value))
+            end = self._ends(self._decode(value))
         except (ValueError, LookupError, TypeError):
             return None
+        return end if end.tzinfo else None  # a moment of no zone is none
 
     async def _follow(self) -> None:
         start = (

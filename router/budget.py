@@ -2,8 +2,7 @@
 
 The router that paces a sender books a block of its budget ahead, by compare-and-set, and spends from that in memory; so
 a message costs no round trip, and two routers that both believe to pace the sender share one budget. A router that dies
-takes what it had booked and not spent with it: the day's budget is never exceeded, and may be missed by a block and a
-half.
+takes what it had booked and not spent with it: the day's budget is never exceeded, and may be missed by two blocks.
 
 A day is a calendar day of the cap's time zone. A share is kept for the lane `urgent`.
 """
@@ -30,8 +29,9 @@ log = structlog.get_logger(__name__)
 KEY = "spent"
 #: Seconds of a sender's rate that are booked at once, and the largest share of a day that is.
 _BLOCK, _LARGEST_SHARE = 10.0, 0.02
-#: Segments that the longest text has: a block holds one of these at least.
-_LONGEST = 10
+#: What one message takes at most; the longest text is 1,600 characters of UCS-2. So much is always booked ahead.
+_LARGEST = {"messages": 1, "segments": 24}
+_LEAST = 10  #: that a block holds
 #: Seconds for which a day's count is kept.
 _KEPT = 3 * 86_400.0
 
@@ -67,7 +67,7 @@ class Budget:
         self._cap = cap
         self._limits = limits_of(cap)
         self._block = {
-            unit: max(_LONGEST, math.ceil(min(rate * _BLOCK, limit * _LARGEST_SHARE)))
+            unit: max(_LEAST, _LARGEST[unit], math.ceil(min(rate * _BLOCK, limit * _LARGEST_SHARE)))
             for unit, limit in self._limits.items()
         }
         self._clock = clock
@@ -80,12 +80,19 @@ class Budget:
         """Whether a message of this lane and size may go today, from what is booked."""
         if self._day != today(self._cap, self._clock()):
             return False
+        return not self._exceeds(lane, cost) and all(cost[unit] <= self._held[unit] for unit in self._limits)
+
+    def waits_for(self, lane: Lane, cost: Amounts) -> float:
+        """Seconds until a day begins in which it may go; 0 when it may go today, as soon as enough is booked."""
+        now = self._clock()
+        if self._day != today(self._cap, now) or not self._exceeds(lane, cost):
+            return 0.0
+        return (next_day(self._cap, now) - now).total_seconds()
+
+    def _exceeds(self, lane: Lane, cost: Amounts) -> bool:
         share = 1.0 if lane is Lane.URGENT else 1.0 - self._cap.reserve
         spent = {unit: self._booked[unit] - self._held[unit] for unit in self._limits}
-        return all(
-            cost[unit] <= self._held[unit] and spent[unit] + cost[unit] <= limit * share
-            for unit, limit in self._limits.items()
-        )
+        return any(spent[unit] + cost[unit] > limit * share for unit, limit in self._limits.items())
 
     def charge(self, cost: Amounts) -> None:
         """A message of this size goes now."""
@@ -142,7 +149,7 @@ class Budget:
 
     def _needed(self) -> bool:
         return any(
-            self._held[unit] <= self._block[unit] / 2 and self._booked[unit] < limit
+            self._held[unit] < max(self._block[unit] / 2 + 1, _LARGEST[unit]) and self._booked[unit] < limit
             for unit, limit in self._limits.items()
         )
 

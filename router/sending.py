@@ -40,9 +40,8 @@ _AHEAD = 0.5
 #: Share of its rate that a sender uses: requests that leave evenly do not arrive evenly, and what arrives is counted.
 _UNDER = 0.98
 _DETOUR_LOOK = 0.2  #: seconds between looks, while the provider is down, at what another one can take
-_LOOK_AGAIN = 1.0  #: seconds, when the log could not say whether a message's attempt was begun
-#: Others that come through, one at each `ack_wait`, before what made room for them comes again.
-_PASSED_BY = 10
+#: Seconds after which what made room for others comes again, with the day not over: long, so that many come through.
+_PASSED_BY = 3600.0
 _BUDGET_LOOK = 0.2  #: seconds between looks at whether more of the daily budget has to be booked
 _PAUSE_WITHOUT_HINT = 5.0  #: seconds, when the provider says "too fast" and not for how long
 
@@ -97,7 +96,7 @@ class SenderQueue:
         self._keeping = [keep_running(f"alive-{self._sender.name}", self._stay_alive)]
         if self._budget:
             self._keeping.append(keep_running(f"budget-{self._sender.name}", partial(self._keep_budget, self._budget)))
-            self._beginning.append(keep_running(f"room-{self._sender.name}", self._keep_room))
+            self._beginning.append(keep_running(f"room-{self._sender.name}", partial(self._keep_room, self._budget)))
 
     async def pause(self) -> None:
         """Take nothing new and begin nothing new."""
@@ -226,8 +225,7 @@ class SenderQueue:
             try:
                 begun = await self._attempts.begun(item)
             except Exception as exc:
-                log.warning("sender.not_looked", sender=self._sender.name, why=str(exc))
-                await self._settler.give_back(msg, _LOOK_AGAIN)
+                await self._settler.handle(partial(_fail, exc), msg)
                 return
             if begun:
                 await self._settler.handle(resume, msg)
@@ -287,7 +285,7 @@ class SenderQueue:
                 log.warning("sender.budget_unavailable", sender=self._sender.name, why=str(exc))
             await asyncio.sleep(_BUDGET_LOOK)
 
-    async def _keep_room(self) -> None:
+    async def _keep_room(self, budget: Budget) -> None:
         """What was begun elsewhere comes through, though all that waits here waits for tomorrow.
 
         One place now and then is enough: what is delivered again comes before what is new.
@@ -295,8 +293,10 @@ class SenderQueue:
         while True:
             await asyncio.sleep(self._settings.ack_wait)
             for lane, waiting in self._waiting.items():
-                if len(waiting) >= self._most_waiting() and not self._fits(lane, waiting):
-                    await self._settler.give_back(waiting.pop(), _PASSED_BY * self._settings.ack_wait)
+                if len(waiting) < self._most_waiting():
+                    continue
+                if seconds := budget.waits_for(lane, amounts_of(_readable(waiting[0]))):
+                    await self._settler.give_back(waiting.pop(), min(seconds, _PASSED_BY))
                     self._pullers[lane].more_room()
 
     def _next(self) -> Msg | None:
@@ -408,6 +408,10 @@ class SenderQueue:
             held = [*self._sending.values(), *(msg for waiting in self._waiting.values() for msg in waiting)]
             for msg in held:
                 await self._settler.still_working(msg)
+
+
+async def _fail(why: Exception, _msg: Msg) -> None:
+    raise why
 
 
 def _readable(msg: Msg) -> OutboxItem | None:

@@ -97,6 +97,16 @@ async def test_the_explanation_and_the_metrics_say_so(start: Start) -> None:
         assert 'pointsman_sender_left_today{sender="us",unit="messages"} 0.0' in await response.text()
 
 
+async def test_the_longest_text_goes_while_the_day_has_room_for_it(start: Start) -> None:
+    """Less than it takes may be left of what was booked: then more is booked, and it does not hold up its lane."""
+    harness = await start(senders=capped(daily_segments=1000, daily_reserve=0, rate=40))
+    longest = "\u0416" * 1600  # UCS-2: 24 segments
+    for index in range(6):
+        await harness.publish(f"n-{index}", content={"text": "one"})
+        await harness.publish(f"long-{index}", content={"text": longest})
+    await settled(harness, 12)
+
+
 # --- the count itself
 
 

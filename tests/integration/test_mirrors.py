@@ -17,7 +17,7 @@ from bench.filling import pour
 from router import topology
 from router.buckets import Bucket, Mirror
 from router.embedded import EmbeddedNats
-from router.jetstream import JetStream
+from router.jetstream import JetStream, Stored, StoreUnavailableError
 from router.pulling import Puller
 
 pytestmark = pytest.mark.nats
@@ -105,6 +105,33 @@ async def test_a_mirror_whose_consumer_is_gone_knows_it_asks_and_follows_again(n
         async with asyncio.timeout(30):
             while mirror.get("k") != b"newer":
                 await asyncio.sleep(0.01)
+        await mirror.stop()
+
+
+async def test_a_mirror_that_had_to_begin_twice_follows_once(
+    nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_bucket(nats_server.url) as (js, bucket):
+        await bucket.put("k", b"old")
+        last, asked = js.last, 0
+
+        async def unanswered_once(stream: str, subject: str) -> Stored | None:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                raise StoreUnavailableError("NATS did not answer in time")
+            return await last(stream, subject)
+
+        monkeypatch.setattr(js, "last", unanswered_once)
+        mirror: Mirror[bytes] = Mirror(js, bucket, bytes)
+        await mirror.start()
+        for index in range(20):
+            revision = await bucket.put("k", f"{index}".encode())
+            async with asyncio.timeout(30):
+                while (mirror.raw("k") or (0, b""))[0] < revision:
+                    await asyncio.sleep(0)
+            assert mirror.is_current
+        assert asked == 2
         await mirror.stop()
 
 

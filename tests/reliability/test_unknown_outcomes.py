@@ -195,7 +195,7 @@ async def test_what_was_being_sent_when_its_router_died_is_looked_after_though_i
     if at_once:
         await harness.publish("n-1")
     await doomed.died()
-    rest = [f"n-{number}" for number in range(2, 6)]
+    rest = [f"n-{number}" for number in range(2, 8)]
     await _route(harness, rest, senders)
 
     await harness.start_router(**{**SETTINGS, "senders": senders})
