@@ -146,10 +146,9 @@ class Mirror(Generic[V]):
             try:
                 await self._follow()
             except StoreError as exc:
-                passes = isinstance(exc, StoreUnavailableError) or (isinstance(exc, StoreRefusedError) and exc.passes)
                 if self._puller:
                     await self._puller.stop()  # of two, each would hide from the other what it took
-                if not passes or time.monotonic() > deadline:
+                if not exc.passes or time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_ASKED_AGAIN)
             else:

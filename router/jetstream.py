@@ -52,6 +52,11 @@ _SWEEP = 0.1
 class StoreError(Exception):
     """The event store did not do what was asked."""
 
+    @property
+    def passes(self) -> bool:
+        """Whether it may answer otherwise in a moment."""
+        return False
+
 
 class WrongSequenceError(StoreError):
     """Compare-and-set lost: the subject has moved on since it was read."""
@@ -66,7 +71,7 @@ class StoreRefusedError(StoreError):
 
     @property
     def passes(self) -> bool:
-        """Whether a cluster may answer otherwise in a moment."""
+        """A cluster sorts itself out."""
         return self.code in _NOT_YET
 
 
@@ -76,6 +81,11 @@ class TooLargeForStoreError(StoreRefusedError):
 
 class StoreUnavailableError(StoreError):
     """No answer, or no connection; a publish may or may not have been stored."""
+
+    @property
+    def passes(self) -> bool:
+        """It may have been an election."""
+        return True
 
 
 @value(frozen=True, slots=True)

@@ -225,9 +225,9 @@ def _passes(exc: BaseException | None, *, elects: bool) -> bool:
     """Whether NATS may answer otherwise in a moment. Silence is an election, or a permission that is missing."""
     if isinstance(exc, TopologyError):
         return _passes(exc.__cause__, elects=elects)
-    if isinstance(exc, StoreUnavailableError):
-        return elects
-    return isinstance(exc, StoreRefusedError) and exc.passes
+    if isinstance(exc, StoreUnavailableError) and not elects:
+        return False
+    return isinstance(exc, StoreError) and exc.passes
 
 
 async def missing(js: JetStream, settings: Settings) -> list[str]:
